@@ -1,0 +1,37 @@
+# One door: `make` lists the targets; CI calls `make test`.
+.DEFAULT_GOAL := help
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+READY := $(VENV)/.ready
+
+.PHONY: help demo test check unit bench clean
+
+help: ## list the targets
+	@grep -hE '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 10
+
+$(READY): pyproject.toml constraints.txt
+	$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "Python 3.11 or later is needed, this is " + sys.version.split()[0] + "; name another with PYTHON=...")'
+	$(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable '.[dev]'
+	@touch $@
+
+demo: $(READY) ## set up, simulate a small archive, make its map and report
+	$(BIN)/python -m geocube_ml.run catalogs/demo.yaml
+
+test: check unit ## set up, lint, types, import contracts, all tests
+
+check: $(READY) ## lint, format, types, import contracts
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+	$(BIN)/lint-imports --no-cache
+
+unit: $(READY) ## all tests
+	$(BIN)/python -m pytest
+
+bench: $(READY) ## workloads beside a naive peer and a limit
+	$(BIN)/python -m benchmarks
+
+clean: ## remove the environment and what the demo wrote
+	rm -rf $(VENV) out

@@ -1,0 +1,91 @@
+"""Land-cover maps from satellite time series, on xarray and dask.
+
+The names below are loaded when they are first used, so that ``import geocube_ml`` costs nothing.
+"""
+
+from __future__ import annotations
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+__version__ = "0.1.0"
+
+_WHERE = {
+    "ModelBundle": "models.bundle",
+    "Recipe": "spec.recipe",
+    "evaluate_models": "evaluate",
+    "find_items": "cube.catalog",
+    "gather_samples": "data.samples",
+    "make_archive": "sim",
+    "make_grid": "cube.grid",
+    "make_mosaic": "cube.mosaic",
+    "monthly_mosaics": "cube.mosaic",
+    "open_cube": "cube.store",
+    "pin_items": "cube.catalog",
+    "predict_map": "predict",
+    "rasterize_labels": "labels.raster",
+    "read_items": "cube.catalog",
+    "read_labels": "labels.polygons",
+    "read_recipe": "spec.recipe",
+    "run_recipe": "steps.runner",
+    "to_cog": "export.cog",
+    "train_model": "train",
+    "write_report": "report.page",
+}
+
+
+if TYPE_CHECKING:
+    from geocube_ml.cube.catalog import find_items as find_items
+    from geocube_ml.cube.catalog import pin_items as pin_items
+    from geocube_ml.cube.catalog import read_items as read_items
+    from geocube_ml.cube.grid import make_grid as make_grid
+    from geocube_ml.cube.mosaic import make_mosaic as make_mosaic
+    from geocube_ml.cube.mosaic import monthly_mosaics as monthly_mosaics
+    from geocube_ml.cube.store import open_cube as open_cube
+    from geocube_ml.data.samples import gather_samples as gather_samples
+    from geocube_ml.evaluate import evaluate_models as evaluate_models
+    from geocube_ml.export.cog import to_cog as to_cog
+    from geocube_ml.labels.polygons import read_labels as read_labels
+    from geocube_ml.labels.raster import rasterize_labels as rasterize_labels
+    from geocube_ml.models.bundle import ModelBundle as ModelBundle
+    from geocube_ml.predict import predict_map as predict_map
+    from geocube_ml.report.page import write_report as write_report
+    from geocube_ml.sim import make_archive as make_archive
+    from geocube_ml.spec.recipe import Recipe as Recipe
+    from geocube_ml.spec.recipe import read_recipe as read_recipe
+    from geocube_ml.steps.runner import run_recipe as run_recipe
+    from geocube_ml.train import train_model as train_model
+
+__all__ = [
+    "ModelBundle",
+    "Recipe",
+    "__version__",
+    "evaluate_models",
+    "find_items",
+    "gather_samples",
+    "make_archive",
+    "make_grid",
+    "make_mosaic",
+    "monthly_mosaics",
+    "open_cube",
+    "pin_items",
+    "predict_map",
+    "rasterize_labels",
+    "read_items",
+    "read_labels",
+    "read_recipe",
+    "run_recipe",
+    "to_cog",
+    "train_model",
+    "write_report",
+]
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _WHERE:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    return getattr(import_module(f"{__name__}.{_WHERE[name]}"), name)
+
+
+def __dir__() -> list[str]:
+    return __all__

@@ -1,0 +1,1 @@
+"""STAC items become a lazy cube, and the cube a Zarr group."""

@@ -1,0 +1,104 @@
+"""The price of a cube before a pixel is read."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from geocube_ml.cube.mosaic import Mosaic
+
+
+@dataclass(frozen=True)
+class Price:
+    """What writing a cube takes.
+
+    Attributes
+    ----------
+    tiles, items, days, months : int
+        Units of work; granules, overpasses and time steps.
+    reads : int
+        Windows of assets that are opened, at most: bands of a month without a clear pixel are
+        not.
+    read_bytes, write_bytes : int
+        Pixels decoded (at most) and written, uncompressed.
+    worker_bytes : int
+        Upper bound of the pixels that one worker holds at a time.
+    """
+
+    tiles: int
+    items: int
+    days: int
+    months: int
+    reads: int
+    read_bytes: int
+    write_bytes: int
+    worker_bytes: int
+
+    def lines(self, workers: int) -> list[str]:
+        """For people."""
+        return [
+            f"{self.items} items of {self.days} days in {self.months} months",
+            f"{self.tiles} tiles, one task each, on {workers} threads",
+            f"at most {self.reads} windows to read, {_size(self.read_bytes)} decoded",
+            f"{_size(self.write_bytes)} to write before compression",
+            f"at most {_size(self.worker_bytes)} of pixels in each worker's memory",
+        ]
+
+
+def price(mosaic: Mosaic) -> Price:
+    """Count what writing all tiles of a mosaic takes; opens nothing."""
+    source = mosaic.source
+    size = np.dtype(source.sensor.dtype).itemsize
+    n_band = len(source.chosen)
+    n_mask = 1  # the mask asset, or the first band in its place
+    mask_size = 1 if source.sensor.mask else size
+    reads = read_bytes = worker = 0
+    for tile in mosaic.grid.tiles:
+        pixels = (tile.y.stop - tile.y.start) * (tile.x.stop - tile.x.start)
+        busiest = 0
+        for scenes in mosaic.scenes.values():
+            n = [len(scene.within(tile.y, tile.x)) for scene in scenes]
+            reads += sum(n) * (n_band + n_mask)
+            read_bytes += sum(n) * pixels * (n_band * size + n_mask * mask_size)
+            # masks of all granules; of one band the planes, ranked copies and working arrays
+            busiest = max(busiest, pixels * (sum(n) + len(n) * (3 * size + 2)))
+        written = len(mosaic.months) * pixels * (n_band * size + 1)
+        worker = max(worker, 2 * written + busiest + 8 * pixels * size)
+    rows, cols = mosaic.grid.shape
+    return Price(
+        tiles=len(mosaic.grid.tiles),
+        items=sum(len(s.granules) for scenes in mosaic.scenes.values() for s in scenes),
+        days=sum(len(scenes) for scenes in mosaic.scenes.values()),
+        months=len(mosaic.months),
+        reads=reads,
+        read_bytes=read_bytes,
+        write_bytes=len(mosaic.months) * rows * cols * (n_band * size + 1),
+        worker_bytes=worker,
+    )
+
+
+def missing_files(mosaic: Mosaic) -> list[str]:
+    """A sentence on local files that items name and that are not there, if any."""
+    named = {
+        href
+        for scenes in mosaic.scenes.values()
+        for scene in scenes
+        for granule in scene.granules
+        for href in granule.hrefs.values()
+        if "://" not in href and not href.startswith("/vsi")
+    }
+    gone = sorted(href for href in named if not Path(href).exists())
+    if not gone:
+        return []
+    some = ", ".join(gone[:3]) + (", ..." if len(gone) > 3 else "")
+    return [f"{len(gone)} of {len(named)} files that the items name are not there: {some}."]
+
+
+def _size(n: float) -> str:
+    for unit in ("bytes", "kB", "MB", "GB"):
+        if n < 1000:
+            return f"{n:.0f} {unit}" if unit == "bytes" else f"{n:.3g} {unit}"
+        n /= 1000
+    return f"{n:.3g} TB"

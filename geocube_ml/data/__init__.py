@@ -1,0 +1,1 @@
+"""Labelled pixels of the cube become a sample table."""

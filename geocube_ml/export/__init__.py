@@ -1,0 +1,1 @@
+"""Variables of the cube as files that a GIS opens."""

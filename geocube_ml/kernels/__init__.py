@@ -1,0 +1,1 @@
+"""How to compute it: plain numpy, shapely and rasterio.features, one block at a time."""

@@ -1,0 +1,37 @@
+"""Counts to comparable counts."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+
+def lower(values: NDArray[Any], by: int, nodata: float) -> NDArray[Any]:
+    """Counts brought down by a constant, with nodata left as it is.
+
+    Parameters
+    ----------
+    values : any shape, integer
+        Counts.
+    by : int
+        What was added to every count, such as 1000 since Sentinel-2's baseline 04.00.
+    nodata : float
+        Count of a pixel without data.
+
+    Returns
+    -------
+    array of the same shape and dtype
+        At least ``nodata + 1`` where there is data: a surface so dark that it would fall to
+        nodata or below zero stays the darkest surface.
+
+    Examples
+    --------
+    >>> lower(np.uint16([0, 900, 1000, 3000]), by=1000, nodata=0)
+    array([   0,    1,    1, 2000], dtype=uint16)
+    """
+    if by == 0:
+        return values
+    lowered = np.maximum(values.astype(np.int32) - by, int(nodata) + 1)
+    return np.where(values == nodata, values, lowered.astype(values.dtype))

@@ -1,0 +1,1 @@
+"""Vectors become clean polygons, and those the cube's `label` and `polygon` variables."""

@@ -1,0 +1,334 @@
+"""Reading polygons, checking them, and listing what was lost and why."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import geopandas as gpd
+import numpy as np
+import pandas as pd
+import pyogrio
+import shapely
+from numpy.typing import NDArray
+from pyproj import CRS, Proj
+
+from geocube_ml.cube.grid import Grid
+from geocube_ml.errors import InputError, MissingError
+from geocube_ml.kernels.polygons import burn, inset, overlaps
+from geocube_ml.spec.labels import ClassScheme, ClassSpec, LabelsSpec
+
+_MAX_SCALE_ERROR = 0.005  # of a buffer measured in the grid's CRS
+
+
+@dataclass(frozen=True)
+class Labels:
+    """Polygons that are fit to be rasterized onto a grid.
+
+    Attributes
+    ----------
+    frame : GeoDataFrame in the grid's CRS
+        One row a polygon: ``polygon`` (1, 2, ...), ``feature`` (its row in the file, from 0),
+        ``code``, ``class``, ``area_m2`` (of the whole polygon), ``n_pixel``; the geometry is
+        already shrunk.
+    disputed : (n,) array of shapely geometries
+        Ground that polygons of different classes claim; it stays unlabelled.
+    taken : (n,) array of shapely geometries
+        All polygons of the file before they were shrunk, of whatever class: what is not
+        background.
+    classes : ClassScheme
+    background : int or None
+        Code of what lies outside all polygons.
+    losses : DataFrame
+        ``feature``, ``class``, ``reason``, ``area_m2``: what was left out, mended or disputed.
+    """
+
+    frame: gpd.GeoDataFrame
+    disputed: NDArray[Any]
+    taken: NDArray[Any]
+    classes: ClassScheme
+    background: int | None
+    losses: pd.DataFrame
+
+
+def read_labels(spec: LabelsSpec, grid: Grid) -> Labels:
+    """Read polygons, check them, and shrink them by the inward buffer.
+
+    Parameters
+    ----------
+    spec : LabelsSpec
+        File, class column, classes, buffer.
+    grid : Grid
+        The cube's grid; decides the CRS, and which polygons have a pixel left.
+
+    Returns
+    -------
+    Labels
+
+    Raises
+    ------
+    MissingError
+        The file or layer is not there.
+    InputError
+        No CRS, no such column, no polygons, none within the cube, or a class without a single
+        labelled pixel (unless ``empty_class: drop``).
+
+    Notes
+    -----
+    A polygon that is invalid is mended and listed.  One that is lost (no class, not a polygon,
+    outside the cube, vanished under the buffer, smaller than a pixel) is listed and skipped.
+    """
+    raw = _read(spec)
+    book = _Book()
+    every = _known_geometry(raw, spec, book).to_crs(str(grid.geobox.crs))
+    every = every.set_geometry(gpd.GeoSeries(_mended(every, book), every.index, crs=every.crs))
+    wanted, specs = _known_class(every, spec, book)
+    shapes = wanted.geometry.to_numpy()
+
+    inside = shapely.intersects(shapes, grid.geobox.extent.geom)
+    if not inside.any():
+        raise InputError(_elsewhere(spec, wanted, grid))
+    for at in np.flatnonzero(~inside):
+        book.lost(wanted.iloc[at], "outside the cube", shapes[at])
+    wanted, shapes = wanted[inside].assign(area_m2=shapely.area(shapes[inside])), shapes[inside]
+
+    shrunk = _inset(shapes, spec.inset_m, grid)
+    empty = shapely.is_empty(shrunk)
+    for at in np.flatnonzero(empty):
+        book.lost(wanted.iloc[at], f"vanished under the buffer of {spec.inset_m:g} m", shapes[at])
+    wanted, shrunk = wanted[~empty], shrunk[~empty]
+
+    clashes = overlaps(shrunk, wanted["class"].to_numpy())
+    for i, j, common in clashes:
+        other = f"feature {wanted['feature'].iloc[j]} ({wanted['class'].iloc[j]})"
+        book.lost(wanted.iloc[i], f"disputed by {other}; left unlabelled", common)
+    disputed = np.array([common for _, _, common in clashes], object)
+
+    counts = _pixels(shrunk, disputed, grid)
+    for at in np.flatnonzero(counts == 0):
+        book.lost(wanted.iloc[at], "no undisputed pixel has its centre inside", shrunk[at])
+    kept = counts > 0
+    frame = gpd.GeoDataFrame(
+        wanted[kept].assign(n_pixel=counts[kept]).reset_index(drop=True),
+        geometry=shrunk[kept],
+        crs=str(grid.geobox.crs),
+    )
+    frame.insert(0, "polygon", np.arange(1, len(frame) + 1))
+    return _coded(frame, specs, spec, disputed, every.geometry.to_numpy(), book)
+
+
+class _Book:
+    """What was lost, mended or disputed, in the order in which it was found."""
+
+    def __init__(self) -> None:
+        self._rows: list[tuple[int, str, str, float]] = []
+
+    def lost(self, row: Any, reason: str, shape: Any) -> None:
+        area = 0.0 if shape is None else float(shapely.area(shape))
+        self._rows.append((int(row["feature"]), str(row["class"]), reason, round(area, 1)))
+
+    def table(self) -> pd.DataFrame:
+        return pd.DataFrame(self._rows, columns=["feature", "class", "reason", "area_m2"])
+
+
+def _read(spec: LabelsSpec) -> gpd.GeoDataFrame:
+    path = Path(spec.path)
+    if not path.exists():
+        raise MissingError(f"There is no label file {path}. Correct `labels.path`.")
+    try:
+        if path.suffix.lower() in (".parquet", ".geoparquet"):
+            frame = gpd.read_parquet(path)
+        else:
+            frame = gpd.read_file(path, layer=_layer(path, spec.layer))
+    except (
+        OSError,
+        ValueError,
+        pyogrio.errors.DataSourceError,
+        pyogrio.errors.DataLayerError,
+    ) as error:
+        raise InputError(
+            f"{path} cannot be read as polygons ({error}). It must be a GeoPackage, GeoJSON, "
+            "GeoParquet or Shapefile."
+        ) from error
+    if not isinstance(frame, gpd.GeoDataFrame) or frame.empty:
+        raise InputError(f"{path} has no features. Name another file or `labels.layer`.")
+    if frame.crs is None:
+        raise InputError(
+            f"{path} has no CRS, so where its polygons lie is not known. Write it into the file, "
+            "for example with geopandas: frame.set_crs('EPSG:...').to_file(...)."
+        )
+    if spec.class_column not in frame.columns:
+        columns = ", ".join(str(c) for c in frame.columns if c != frame.geometry.name)
+        raise InputError(
+            f"{path} has no column {spec.class_column!r}; it has {columns}. "
+            "Correct `labels.class_column`."
+        )
+    named = {
+        "feature": np.arange(len(frame)),
+        "class": [_text(value) for value in frame[spec.class_column]],
+    }
+    return gpd.GeoDataFrame(named, geometry=frame.geometry.to_numpy(), crs=frame.crs)
+
+
+def _layer(path: Path, layer: str | None) -> str | None:
+    layers = [str(name) for name, _ in pyogrio.list_layers(path)]
+    if layer is None and len(layers) > 1:
+        raise InputError(
+            f"{path} has {len(layers)} layers: {', '.join(layers)}. Name one as `labels.layer`."
+        )
+    if layer is not None and layer not in layers:
+        raise InputError(
+            f"{path} has no layer {layer!r}; it has {', '.join(layers)}. Correct `labels.layer`."
+        )
+    return layer
+
+
+def _text(value: Any) -> str:
+    """A class value as text: 3, 3.0 and "3" are the same class, and nothing is none."""
+    if value is None or value is pd.NA or (isinstance(value, float) and np.isnan(value)):
+        return ""
+    if isinstance(value, float | np.floating) and float(value).is_integer():
+        value = int(value)
+    return str(value).strip()
+
+
+def _known_geometry(raw: gpd.GeoDataFrame, spec: LabelsSpec, book: _Book) -> gpd.GeoDataFrame:
+    shapes = raw.geometry.to_numpy()
+    polygonal = np.isin(shapely.get_type_id(shapes), (3, 6)) & ~shapely.is_empty(shapes)
+    finite = np.array([bool(np.isfinite(shapely.get_coordinates(s)).all()) for s in shapes])
+    for at in np.flatnonzero(~polygonal):
+        kind = "no geometry" if shapes[at] is None else f"a {shapes[at].geom_type}, not a polygon"
+        book.lost(raw.iloc[at], kind, None)
+    for at in np.flatnonzero(polygonal & ~finite):
+        book.lost(raw.iloc[at], "coordinates that are not numbers", None)
+    good = polygonal & finite
+    if not good.any():
+        kinds = ", ".join(sorted({"none" if s is None else s.geom_type for s in shapes}))
+        raise InputError(f"{spec.path} has no polygons, its geometries are: {kinds}.")
+    return raw[good]
+
+
+def _known_class(
+    frame: gpd.GeoDataFrame, spec: LabelsSpec, book: _Book
+) -> tuple[gpd.GeoDataFrame, tuple[ClassSpec, ...]]:
+    """Rows of a class of the scheme, their values replaced by the class's name."""
+    values = frame["class"].to_numpy()
+    specs = spec.classes or tuple(ClassSpec(name=v) for v in sorted(set(values) - {""}))
+    if not specs:
+        raise InputError(
+            f"{spec.path}: every value of {spec.class_column!r} is empty. Name another column."
+        )
+    name_of = {value: c.name for c in specs for value in (c.values or (c.name,))}
+    known = np.array([value in name_of for value in values])
+    for at in np.flatnonzero(~known):
+        row = frame.iloc[at]
+        reason = "the class has no name" if not values[at] else "a class that the recipe leaves out"
+        book.lost(row, reason, row.geometry)
+    if not known.any():
+        there = ", ".join(sorted(set(values))[:20])
+        raise InputError(
+            f"{spec.path}: no value of {spec.class_column!r} is a class of the recipe. The recipe "
+            f"knows {', '.join(sorted(name_of))}; the file has {there}."
+        )
+    named = frame[known].copy()
+    named["class"] = [name_of[value] for value in values[known]]
+    return named, specs
+
+
+def _mended(frame: gpd.GeoDataFrame, book: _Book) -> NDArray[Any]:
+    shapes: NDArray[Any] = frame.geometry.to_numpy().copy()
+    for at in np.flatnonzero(~shapely.is_valid(shapes)):
+        reason = str(shapely.is_valid_reason(shapes[at])).split("[")[0].lower()
+        # of what a repair yields, lines and points have no inside
+        shapes[at] = shapely.buffer(shapely.make_valid(shapes[at]), 0)
+        book.lost(frame.iloc[at], f"mended ({reason})", shapes[at])
+    return shapes
+
+
+def _inset(shapes: NDArray[Any], distance: float, grid: Grid) -> NDArray[Any]:
+    """Shrink in true metres: in the grid's CRS if its scale is true there, else in UTM."""
+    series = gpd.GeoSeries(shapes, crs=str(grid.geobox.crs))
+    if distance == 0 or _scale_error(grid) <= _MAX_SCALE_ERROR:
+        return inset(shapes, distance)
+    utm = series.to_crs(series.estimate_utm_crs())
+    shrunk = gpd.GeoSeries(inset(utm.to_numpy(), distance), crs=utm.crs)
+    back: NDArray[Any] = shrunk.to_crs(str(grid.geobox.crs)).to_numpy()
+    return back
+
+
+def _scale_error(grid: Grid) -> float:
+    """How far a metre of the grid's CRS is from a metre on the ground, at worst."""
+    ring = grid.lonlat().geom.exterior.coords
+    factors = [Proj(CRS(str(grid.geobox.crs))).get_factors(lon, lat) for lon, lat, *_ in ring]
+    scales = [s for f in factors for s in (f.meridional_scale, f.parallel_scale)]
+    return float(max(abs(scale - 1) for scale in scales))
+
+
+def _pixels(shapes: NDArray[Any], disputed: NDArray[Any], grid: Grid) -> NDArray[np.int64]:
+    """Undisputed pixels whose centre lies in each polygon, counted tile by tile."""
+    ids = np.arange(1, len(shapes) + 1)
+    counts = np.zeros(len(shapes) + 1, np.int64)
+    tree, clashes = shapely.STRtree(shapes), shapely.STRtree(disputed)
+    for tile in grid.tiles:
+        geobox = grid.geobox[tile.y, tile.x]
+        near = np.sort(tree.query(geobox.extent.geom, predicate="intersects"))
+        clash = clashes.query(geobox.extent.geom, predicate="intersects")
+        if near.size:
+            burnt = burn(
+                [*shapes[near], *disputed[clash]], [*ids[near], *np.zeros(len(clash), int)],
+                transform=geobox.transform, shape=(geobox.shape.y, geobox.shape.x),
+                fill=0, dtype="int32",
+            )  # fmt: skip
+            counts += np.bincount(burnt.ravel(), minlength=len(counts))
+    return counts[1:]
+
+
+def _coded(
+    frame: gpd.GeoDataFrame,
+    specs: Sequence[ClassSpec],
+    spec: LabelsSpec,
+    disputed: NDArray[Any],
+    taken: NDArray[Any],
+    book: _Book,
+) -> Labels:
+    present = set(frame["class"])
+    lacking = [c.name for c in specs if c.name not in present]
+    losses = book.table()
+    if lacking and (spec.empty_class == "error" or not present):
+        raise InputError(
+            f"No labelled pixel is left of: {', '.join(lacking)}. "
+            f"{_why(losses, lacking[0])} Lower `labels.inset_m` ({spec.inset_m:g} m now), widen "
+            "the grid, leave the class out of `labels.classes`, or set `labels.empty_class: drop`."
+        )
+    every = ClassScheme.of((*specs, *([spec.background] if spec.background else [])))
+    # a class that is dropped takes its colour with it
+    left = [code for code in every.codes if code >= len(specs) or every.names[code] in present]
+    classes = ClassScheme(
+        names=tuple(every.names[code] for code in left),
+        colors=tuple(every.colors[code] for code in left),
+    )
+    background = len(left) - 1 if spec.background else None
+    code_of = {name: code for code, name in enumerate(classes.names)}
+    frame["code"] = np.array([code_of[name] for name in frame["class"]], np.uint8)
+    return Labels(frame, disputed, taken, classes, background, losses)
+
+
+def _why(losses: pd.DataFrame, name: str) -> str:
+    reasons = losses[losses["class"] == name]["reason"].value_counts()
+    if reasons.empty:
+        return f"The file has no polygon of {name}."
+    return f"Of {name}: " + ", ".join(f"{n} {reason}" for reason, n in reasons.items()) + "."
+
+
+def _elsewhere(spec: LabelsSpec, frame: gpd.GeoDataFrame, grid: Grid) -> str:
+    def place(bounds: Sequence[float]) -> str:
+        return "west {:.4f}, south {:.4f}, east {:.4f}, north {:.4f}".format(*bounds)
+
+    labels = place(frame.to_crs("EPSG:4326").total_bounds)
+    cube = place(grid.lonlat().boundingbox.bbox)
+    return (
+        f"No polygon of {spec.path} lies in the cube. In degrees the labels reach {labels}, the "
+        f"cube {cube}. Correct the labels' CRS, or the recipe's grid."
+    )

@@ -1,0 +1,60 @@
+"""Random forest (Breiman 2001, Machine Learning 45), the baseline; scikit-learn's."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+from sklearn.ensemble import RandomForestClassifier
+
+from geocube_ml.spec.models import ForestSpec
+
+
+@dataclass
+class ForestClassifier:
+    """A forest over the flattened series; missing values are handled by its trees."""
+
+    spec: ForestSpec
+    forest: RandomForestClassifier
+    n_class: int
+
+    def predict_proba(self, series: NDArray[np.float32]) -> NDArray[np.float32]:
+        """(n, time, band) physical values, NaN where missing -> (n, class), rows sum to 1."""
+        found = self.forest.predict_proba(series.reshape(len(series), -1))
+        prob = np.zeros((len(series), self.n_class), np.float32)
+        prob[:, self.forest.classes_] = found  # classes that it never saw stay at 0
+        return prob
+
+
+def fit_forest(
+    spec: ForestSpec,
+    series: NDArray[np.float32],
+    label: NDArray[np.integer],
+    n_class: int,
+    *,
+    workers: int = 1,
+) -> ForestClassifier:
+    """Fit a random forest.
+
+    Parameters
+    ----------
+    spec : ForestSpec
+    series : (n, time, band) float32
+        Physical values, NaN where missing.
+    label : (n,) integer
+        Codes 0 to `n_class` - 1.
+    n_class : int
+    workers : int
+        Threads; the forest does not depend on their number.
+
+    Returns
+    -------
+    ForestClassifier
+    """
+    forest = RandomForestClassifier(
+        spec.trees, min_samples_leaf=spec.min_leaf, random_state=spec.seed, n_jobs=workers
+    )
+    forest.fit(series.reshape(len(series), -1), label)
+    forest.n_jobs = 1  # prediction is parallel over tiles
+    return ForestClassifier(spec, forest, n_class)

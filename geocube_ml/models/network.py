@@ -1,0 +1,161 @@
+"""Fitting a torch network to series, and asking it for probabilities."""
+
+from __future__ import annotations
+
+import contextlib
+import copy
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor, nn
+
+from geocube_ml.errors import InputError
+from geocube_ml.models.scaling import Scaling
+from geocube_ml.models.tempcnn import TempCNN
+from geocube_ml.spec.models import TempCNNSpec
+
+_CHUNK = 2048  # series a forward pass; larger ones leave the cache
+
+Note = Callable[[int, int], None]
+"""Called with the number of epochs done and the most there can be."""
+
+
+@dataclass
+class NetworkClassifier:
+    """A network and its scaling.
+
+    Parameters
+    ----------
+    spec : TempCNNSpec
+    scaling : Scaling
+    network : nn.Module
+    history : list of (training loss, validation loss) an epoch
+    """
+
+    spec: TempCNNSpec
+    scaling: Scaling
+    network: nn.Module
+    history: list[tuple[float, float | None]] = field(default_factory=list)
+
+    def predict_proba(self, series: NDArray[np.float32]) -> NDArray[np.float32]:
+        """(n, time, band) physical values, NaN where missing -> (n, class), rows sum to 1."""
+        self.network.eval()
+        parts = []
+        with torch.inference_mode():
+            for start in range(0, len(series), _CHUNK):
+                logits = self.network(_tensor(self.scaling, series[start : start + _CHUNK]))
+                parts.append(torch.softmax(logits, dim=1).numpy())
+        return np.concatenate(parts)
+
+
+def fit_network(
+    spec: TempCNNSpec,
+    series: NDArray[np.float32],
+    label: NDArray[np.integer],
+    n_class: int,
+    *,
+    validation: NDArray[np.bool_],
+    note: Note | None = None,
+) -> NetworkClassifier:
+    """Fit a TempCNN.
+
+    Parameters
+    ----------
+    spec : TempCNNSpec
+    series : (n, time, band) float32
+        Physical values, NaN where missing.
+    label : (n,) integer
+        Codes 0 to `n_class` - 1.
+    n_class : int
+    validation : (n,) bool
+        Rows that are not trained on: their loss decides when to stop, and the weights with the
+        lowest are kept.  Without any, training runs its full length.
+    note : callable, optional
+        Told after each epoch.
+
+    Returns
+    -------
+    NetworkClassifier
+
+    Raises
+    ------
+    InputError
+        The loss is not a number.
+
+    Notes
+    -----
+    AdamW with a one-cycle schedule (Smith and Topin 2019), cross entropy.  Seeded; the same
+    rows in the same order on the same machine give the same weights.
+    """
+    scaling = Scaling.learn(series[~validation])
+    inputs, target = _tensor(scaling, series), torch.from_numpy(label.astype(np.int64))
+    train, held = (torch.from_numpy(np.flatnonzero(v)) for v in (~validation, validation))
+    generator = torch.Generator().manual_seed(spec.seed)
+
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(spec.seed)
+        network = TempCNN(spec, inputs.shape[1], inputs.shape[2], n_class)
+        classifier = NetworkClassifier(spec, scaling, network)
+        batches = max(len(train) // spec.batch, 1)
+        optimizer = torch.optim.AdamW(
+            network.parameters(), lr=spec.learning_rate, weight_decay=spec.weight_decay
+        )
+        schedule = torch.optim.lr_scheduler.OneCycleLR(
+            optimizer, max_lr=spec.learning_rate, total_steps=spec.epochs * batches
+        )
+        best, best_loss, waited = copy.deepcopy(network.state_dict()), float("inf"), 0
+        for epoch in range(spec.epochs):
+            network.train()
+            order = train[torch.randperm(len(train), generator=generator)]
+            total = 0.0
+            # the last, incomplete batch is left out; the order differs from epoch to epoch
+            for rows in order[: batches * spec.batch].chunk(batches):
+                optimizer.zero_grad()
+                loss = nn.functional.cross_entropy(network(inputs[rows]), target[rows])
+                torch.autograd.backward(loss)
+                optimizer.step()
+                schedule.step()
+                total += float(loss.detach())
+            if not np.isfinite(total):
+                raise InputError(
+                    f"The loss of epoch {epoch + 1} is {total}. Lower the model's `learning_rate` "
+                    f"({spec.learning_rate:g} now), and look for infinite values in the samples."
+                )
+            seen = _loss(network, inputs[held], target[held]) if len(held) else None
+            classifier.history.append((total / batches, seen))
+            if note is not None:
+                note(epoch + 1, spec.epochs)
+            if seen is None:
+                continue
+            waited += 1
+            if seen < best_loss:
+                best, best_loss, waited = copy.deepcopy(network.state_dict()), seen, 0
+            if waited >= spec.patience:
+                break
+        if len(held):
+            network.load_state_dict(best)
+    return classifier
+
+
+def _loss(network: nn.Module, inputs: Tensor, target: Tensor) -> float:
+    network.eval()
+    with torch.inference_mode():
+        return float(nn.functional.cross_entropy(network(inputs), target))
+
+
+def _tensor(scaling: Scaling, series: NDArray[np.float32]) -> Tensor:
+    return torch.from_numpy(scaling.apply(series))
+
+
+@contextlib.contextmanager
+def one_thread() -> Iterator[None]:
+    """Let torch use one thread within the block: where many series are predicted side by side."""
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(before)

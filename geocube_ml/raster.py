@@ -1,0 +1,331 @@
+"""Reading and writing one GeoTIFF: onto any grid, without nodata bleeding into data.
+
+rasterio (GDAL) reads and encodes.  A raster whose pixels lie on the wanted grid is copied by a
+windowed read.  Any other is sampled at the places of the grid's pixels, whose coordinates are
+found once for all rasters of one CRS; only where the grid is coarser does GDAL's warper average.
+A window has the same values whatever larger window it is cut from.
+"""
+
+from __future__ import annotations
+
+import functools
+import os
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any, Literal, Protocol
+
+import numpy as np
+import rasterio
+import rasterio.shutil
+from affine import Affine
+from numpy.typing import DTypeLike, NDArray
+from odc.geo.geobox import GeoBox
+from pyproj import CRS, Transformer
+from rasterio.enums import Resampling
+from rasterio.errors import RasterioError
+from rasterio.vrt import WarpedVRT
+from rasterio.windows import Window
+
+from geocube_ml.errors import InputError, MissingError, ReadError
+from geocube_ml.files import whole_file
+from geocube_ml.kernels.resample import bilinear, nearest
+
+READ_OPTIONS: dict[str, Any] = {
+    # siblings of a COG are never wanted, and listing a bucket for them is slow
+    "GDAL_DISABLE_READDIR_ON_OPEN": "EMPTY_DIR",
+    "GDAL_NUM_THREADS": "1",  # parallelism is over tiles
+}
+
+_ALIGNED = 1e-3  # pixels; footprints written with few decimals are this far off
+_COARSER = 1.1  # UTM zones differ by permille in scale, which is not coarser
+_STRIP = 1024  # rows that are encoded at a time
+
+
+class ArrayLike(Protocol):
+    """What can be written: has a shape and a dtype, and is read by slices (numpy, Zarr, dask)."""
+
+    @property
+    def shape(self) -> tuple[int, ...]: ...  # noqa: D102
+    @property
+    def dtype(self) -> Any: ...  # noqa: D102
+    def __getitem__(self, key: Any, /) -> Any: ...
+
+
+def read_onto(
+    href: str,
+    geobox: GeoBox,
+    *,
+    nodata: float,
+    dtype: DTypeLike,
+    resampling: str = "nearest",
+    coarsening: str = "nearest",
+) -> NDArray[Any]:
+    """The first band of a raster on another grid.
+
+    Parameters
+    ----------
+    href : str
+        Path or URL that GDAL can open.
+    geobox : GeoBox
+        The wanted grid.
+    nodata : float
+        Value of a pixel without data, in the raster (unless it states its own) and in the result.
+    dtype : dtype
+        Of the result.
+    resampling, coarsening : str
+        GDAL's names; the first where the raster's pixels are as large as the grid's or larger,
+        the second where they are smaller (by more than a tenth).  Nodata pixels take no part in
+        an average.
+
+    Returns
+    -------
+    (y, x) array of `dtype`; `nodata` where the raster has none or does not reach.
+
+    Raises
+    ------
+    MissingError
+        A local file is not there.
+    ReadError
+        It cannot be opened or decoded (cut short, damaged, refused).
+    InputError
+        It has no CRS.
+    """
+    try:
+        with rasterio.Env(**READ_OPTIONS), rasterio.open(href) as src:
+            if src.crs is None:
+                raise InputError(
+                    f"{href} has no CRS, the grid is in {geobox.crs}. "
+                    "Write the CRS into the file, for example with `gdal_edit.py -a_srs`."
+                )
+            stated = nodata if src.nodata is None else src.nodata
+            offset = _offset(src.crs, src.transform, geobox)
+            if offset is not None:
+                values = _copied(src, (geobox.shape.y, geobox.shape.x), offset, stated)
+            elif (step := _step(str(src.crs), src.transform, geobox)) > _COARSER:
+                values = _warped(src, geobox, stated, coarsening, 1 / step)
+            elif resampling in _SAMPLERS:
+                values = _sampled(src, geobox, stated, resampling)
+            else:
+                values = _warped(src, geobox, stated, resampling, 1)
+    except RasterioError as error:
+        if "://" not in href and not href.startswith("/vsi") and not Path(href).exists():
+            raise MissingError(
+                f"There is no file {href}. Restore it, or correct its name."
+            ) from None
+        raise ReadError(
+            f"{href} cannot be read ({_innermost(error)}); it may be cut short or damaged. "
+            "Fetch it again, or leave its item out."
+        ) from error
+    if stated != nodata:
+        values = np.where(_is(values, stated), nodata, values)
+    return values.astype(dtype, copy=False)
+
+
+def write_cog(
+    path: str | Path,
+    values: ArrayLike,
+    geobox: GeoBox,
+    *,
+    nodata: float | None = None,
+    colors: Sequence[str] | None = None,
+    names: Sequence[str] = (),
+    tags: dict[str, str] | None = None,
+    scale: float | None = None,
+    overviews: Literal["nearest", "average", "mode"] = "nearest",
+    blocksize: int = 512,
+) -> Path:
+    """Write a Cloud-Optimized GeoTIFF, whole or not at all.
+
+    Parameters
+    ----------
+    path : path
+        Replaced if it exists.
+    values : (y, x) or (band, y, x) array of numpy, Zarr or dask
+        Read in strips of rows.
+    geobox : GeoBox
+        Its grid.
+    nodata : float, optional
+        Recorded in the file.
+    colors : sequence of ``#rrggbb``, optional
+        Colour table: colour of value 0, 1, ...; `nodata` is transparent.  Needs uint8.
+    names : sequence of str, optional
+        One description a band.
+    tags : mapping, optional
+        Metadata of the file.
+    scale : float, optional
+        Physical value of one count.
+    overviews : str
+        How overviews are made; ``nearest`` and ``mode`` keep classes classes.
+    blocksize : int
+        Edge of an internal block in pixels.
+
+    Returns
+    -------
+    Path
+
+    Raises
+    ------
+    OSError
+        The file cannot be written; nothing is left at `path` then.
+    """
+    path = Path(path)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    count = values.shape[0] if len(values.shape) == 3 else 1
+    height, width = values.shape[-2:]
+    profile = {
+        "driver": "GTiff", "height": height, "width": width, "count": count,
+        "dtype": np.dtype(values.dtype).name, "crs": str(geobox.crs),
+        "transform": geobox.transform, "nodata": nodata,
+        "tiled": True, "blockxsize": blocksize, "blockysize": blocksize,
+    }  # fmt: skip
+    with whole_file(path) as partial:
+        strips = partial.with_suffix(".strips.tif")
+        try:
+            with rasterio.open(strips, "w", **profile) as dst:
+                for top in range(0, height, _STRIP):
+                    rows = slice(top, min(top + _STRIP, height))
+                    strip = np.asarray(values[..., rows, :])
+                    window = Window(0, top, width, rows.stop - top)
+                    dst.write(strip.reshape(count, -1, width), window=window)
+                if colors is not None:
+                    dst.write_colormap(1, _color_table(colors, nodata))
+                for band, name in enumerate(names, start=1):
+                    dst.set_band_description(band, name)
+                if scale is not None:
+                    dst.scales = [scale] * count
+                dst.update_tags(**(tags or {}))
+            rasterio.shutil.copy(
+                strips, partial, driver="COG", compress="DEFLATE", predictor="YES",
+                blocksize=blocksize, overview_resampling=overviews, num_threads=1,
+            )  # fmt: skip
+        finally:
+            strips.unlink(missing_ok=True)
+    return path
+
+
+def hex_to_rgb(color: str) -> tuple[int, int, int]:
+    """Red, green and blue, 0 to 255.
+
+    Examples
+    --------
+    >>> hex_to_rgb("#ff8000")
+    (255, 128, 0)
+    """
+    red, green, blue = (int(color[i : i + 2], 16) for i in (1, 3, 5))
+    return red, green, blue
+
+
+def _color_table(colors: Sequence[str], nodata: float | None) -> dict[int, tuple[int, ...]]:
+    table: dict[int, tuple[int, ...]] = {
+        value: (*hex_to_rgb(color), 255) for value, color in enumerate(colors)
+    }
+    if nodata is not None:
+        table[int(nodata)] = (0, 0, 0, 0)
+    return table
+
+
+def _offset(crs: Any, transform: Affine, geobox: GeoBox) -> tuple[int, int] | None:
+    """Row and column of the grid's first pixel in the raster, if the pixels coincide."""
+    if str(crs) != str(geobox.crs) and crs != geobox.crs:
+        return None
+    shift = ~transform * geobox.transform  # grid pixel -> raster pixel
+    size = max(geobox.shape)
+    drift = max(abs(shift.a - 1), abs(shift.e - 1), abs(shift.b), abs(shift.d)) * size
+    row, col = round(shift.f), round(shift.c)
+    if max(drift, abs(shift.f - row), abs(shift.c - col)) > _ALIGNED:
+        return None
+    return row, col
+
+
+def _copied(
+    src: rasterio.DatasetReader, shape: tuple[int, int], offset: tuple[int, int], nodata: float
+) -> NDArray[Any]:
+    out = np.full(shape, nodata, src.dtypes[0])
+    row, col = offset
+    top, bottom = max(row, 0), min(row + shape[0], src.height)
+    left, right = max(col, 0), min(col + shape[1], src.width)
+    if top < bottom and left < right:
+        window = Window(left, top, right - left, bottom - top)
+        out[top - row : bottom - row, left - col : right - col] = src.read(1, window=window)
+    return out
+
+
+def _step(crs: str, transform: Affine, geobox: GeoBox) -> float:
+    """Pixels of the raster that one pixel of the grid spans."""
+    rows, cols = geobox.shape
+    middle = geobox[rows // 2 : rows // 2 + 1, cols // 2 : cols // 2 + 1]
+    x, y = _places(GeoBox((2, 2), middle.transform, geobox.crs), crs)
+    x, y = np.broadcast_arrays(x, y)
+    across = np.hypot(x[0, 1] - x[0, 0], y[0, 1] - y[0, 0])
+    return float(across / np.hypot(transform.a, transform.d))
+
+
+def _sampled(
+    src: rasterio.DatasetReader, geobox: GeoBox, nodata: float, method: str
+) -> NDArray[Any]:
+    x, y = _places(geobox, str(src.crs))
+    back = ~src.transform
+    if back.b == back.d == 0:  # stays a row and a column of places where it was one
+        col, row = back.a * x + back.c, back.e * y + back.f
+    else:
+        col, row = back.a * x + back.b * y + back.c, back.d * x + back.e * y + back.f
+    # what rounding leaves of a coordinate's last digits differs from window to window
+    col, row = col.round(6), row.round(6)
+    top, bottom = max(int(row.min()) - 1, 0), min(int(row.max()) + 2, src.height)
+    left, right = max(int(col.min()) - 1, 0), min(int(col.max()) + 2, src.width)
+    if top >= bottom or left >= right:
+        return np.full((geobox.shape.y, geobox.shape.x), nodata, src.dtypes[0])
+    values = src.read(1, window=Window(left, top, right - left, bottom - top))
+    return _SAMPLERS[method](values, row - top, col - left, nodata)
+
+
+@functools.lru_cache(maxsize=8)  # a tile reads all its rasters, of a few CRSs, one after the other
+def _places(geobox: GeoBox, crs: str) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    """X (1, x) or (y, x) and y (y, 1) or (y, x) of the grid's pixel centres in another CRS."""
+    rows, cols = geobox.shape
+    to_grid = geobox.transform
+    x = (to_grid.a * (np.arange(cols) + 0.5) + to_grid.c)[None, :]
+    y = (to_grid.e * (np.arange(rows) + 0.5) + to_grid.f)[:, None]
+    if CRS.from_user_input(crs) == CRS.from_user_input(str(geobox.crs)):
+        return x, y
+    there = Transformer.from_crs(str(geobox.crs), crs, always_xy=True)
+    every_x, every_y = np.broadcast_arrays(x, y)
+    moved_x, moved_y = there.transform(every_x, every_y)
+    return moved_x, moved_y
+
+
+def _warped(
+    src: rasterio.DatasetReader, geobox: GeoBox, nodata: float, method: str, scale: float
+) -> NDArray[Any]:
+    with WarpedVRT(
+        src,
+        crs=str(geobox.crs),
+        transform=geobox.transform,
+        height=geobox.shape.y,
+        width=geobox.shape.x,
+        resampling=Resampling[method],
+        src_nodata=nodata,
+        nodata=nodata,
+        # GDAL's default error of 1/8 pixel, and its guess of the scale from the shape of the
+        # window, make a pixel's value depend on the window that it is read in
+        tolerance=1e-9,
+        XSCALE=round(scale, 3),
+        YSCALE=round(scale, 3),
+    ) as vrt:
+        values: NDArray[Any] = vrt.read(1)
+    return values
+
+
+_SAMPLERS = {"nearest": nearest, "bilinear": bilinear}
+
+
+def _is(values: NDArray[Any], nodata: float) -> NDArray[np.bool_]:
+    found: NDArray[np.bool_] = np.isnan(values) if np.isnan(nodata) else values == nodata
+    return found
+
+
+def _innermost(error: BaseException) -> str:
+    """What GDAL said first; rasterio's own sentence is often 'Read failed. See previous...'."""
+    while (cause := error.__cause__ or error.__context__) is not None:
+        error = cause
+    return os.fspath(str(error)).strip().rstrip(".")

@@ -1,0 +1,183 @@
+"""The page: sections from what there is, and a sentence where something is not made yet."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+import xarray as xr
+from jinja2 import Environment, FileSystemLoader, StrictUndefined
+from markupsafe import Markup
+
+from geocube_ml.files import whole_file
+from geocube_ml.report import accuracy
+from geocube_ml.report.coarse import sources_of
+from geocube_ml.report.losses import by_reason
+from geocube_ml.report.pictures import clear_tables, maps, observations, series
+from geocube_ml.spec.labels import ClassScheme
+
+_HERE = Path(__file__).parent
+
+
+def write_report(
+    path: str | Path,
+    *,
+    title: str,
+    cube: xr.Dataset | None = None,
+    samples: xr.Dataset | None = None,
+    scores: Mapping[str, Any] | None = None,
+    losses: pd.DataFrame | None = None,
+    facts: Sequence[tuple[str, Any]] | None = None,
+    notes: Sequence[str] | None = None,
+) -> Path:
+    """Write one self-contained HTML page; the same bytes for the same input.
+
+    Parameters
+    ----------
+    path : path
+        Replaced if it exists; written whole or not at all.
+    title : str
+        Heading of the page.
+    cube : Dataset, optional
+        Raw counts, read coarsely.  May hold ``class`` (y, x) and ``label`` (y, x) codes, ``prob``
+        (class, y, x), NAME (time, NAME_band, y, x) and NAME_clear (time, y, x).
+    samples : Dataset, optional
+        NAME (sample, time, NAME_band) counts and ``label`` (sample).
+    scores : mapping, optional
+        ``classes`` (``names`` and ``colors``), ``scores``, ``reference`` and ``notes``.
+    losses : DataFrame, optional
+        ``feature``, ``class``, ``reason``, ``area_m2`` of polygons left out or changed.
+    facts : sequence of (name, value), optional
+        Where the page comes from: period, grid, digests, software.
+    notes : sequence of str, optional
+        What a reader must know first.
+
+    Returns
+    -------
+    Path
+    """
+    path = Path(path)
+    text = render(title, cube, samples, scores, losses, facts or (), notes or ())
+    with whole_file(path) as partial:
+        partial.write_text(text, encoding="utf-8")
+    return path
+
+
+def render(
+    title: str,
+    cube: xr.Dataset | None,
+    samples: xr.Dataset | None,
+    scores: Mapping[str, Any] | None,
+    losses: pd.DataFrame | None,
+    facts: Sequence[tuple[str, Any]],
+    notes: Sequence[str],
+) -> str:
+    """The page as text; parameters as `write_report`."""
+    scheme = _scheme(cube, samples, scores)
+    judged = _judged(scores, notes) if scores is not None and scores["scores"] else None
+    known = None
+    if samples is not None and scheme is not None and sources_of(samples):
+        known = series(samples, scheme)
+    clear = {} if cube is None else clear_tables(cube)
+    page: str = _template().render(
+        title=title,
+        summary=_summary(scores, cube, samples, facts),
+        notes=list(notes),
+        maps=None if cube is None else maps(cube, scheme, clear),
+        judged=judged,
+        reference=accuracy.reference_rows((scores or {}).get("reference") or ()),
+        titles=accuracy.TITLES,
+        scheme=scheme,
+        series=known,
+        observations=[observations(name, table) for name, table in clear.items()],
+        losses=None if losses is None else by_reason(losses),
+        n_lost=0 if losses is None else len(losses),
+        facts=[(str(name), str(value)) for name, value in facts],
+    )
+    return page
+
+
+def _template() -> Any:
+    env = Environment(
+        loader=FileSystemLoader(_HERE),
+        autoescape=True,
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+    env.globals["css"] = Markup((_HERE / "page.css").read_text(encoding="utf-8"))
+    env.globals["baseline"] = accuracy.BASELINE
+    env.globals["bound"] = accuracy.BOUND
+    env.filters |= {
+        "three": lambda value: "–" if accuracy.known(value) is None else f"{value:.3f}",
+        "signed": lambda value: "–" if value is None else f"{value:+.3f}".replace("-", "−"),
+        "percent": lambda value: "–" if value is None else f"{value:.1%}",
+        "count": "{:,}".format,
+        "area": "{:,.2f}".format,
+    }
+    return env.get_template("page.html")
+
+
+def _scheme(
+    cube: xr.Dataset | None, samples: xr.Dataset | None, scores: Mapping[str, Any] | None
+) -> ClassScheme | None:
+    """Classes as whoever knows their names tells them; the map's attributes may shorten them."""
+    if scores is not None:
+        return ClassScheme(**scores["classes"])
+    for data, name in ((cube, "class"), (samples, "label"), (cube, "label")):
+        if data is None or name not in data or "flag_colors" not in data[name].attrs:
+            continue
+        attrs = data[name].attrs
+        words = [word.replace("_", " ") for word in str(attrs["flag_meanings"]).split()]
+        colors = str(attrs["flag_colors"]).split()
+        return ClassScheme(names=tuple(attrs.get("class_names", words)), colors=tuple(colors))
+    return None
+
+
+def _judged(scores: Mapping[str, Any], notes: Sequence[str]) -> dict[str, Any]:
+    held = accuracy.hold_out(scores)
+    return {
+        "split": accuracy.TITLES[str(held)],
+        "is_hold_out": held != "random",
+        "best": accuracy.best(scores),
+        "table": accuracy.split_table(scores),
+        "optimism": accuracy.optimism_of_best(scores),
+        "models": [score["model"] for score in accuracy.of_split(scores, held)],
+        "scores": accuracy.of_split(scores, held),
+        "classes": accuracy.class_rows(scores),
+        "matrices": accuracy.matrices(scores),
+        "remarks": [text for text in accuracy.remarks(scores) if text not in notes],
+    }
+
+
+def _summary(
+    scores: Mapping[str, Any] | None,
+    cube: xr.Dataset | None,
+    samples: xr.Dataset | None,
+    facts: Sequence[tuple[str, Any]],
+) -> dict[str, Any]:
+    """The figures of the first line; None where one is not known."""
+    best = accuracy.best(scores) if scores is not None else None
+    timed = next((data for data in (cube, samples) if data is not None and "time" in data), None)
+    told = {name.lower(): str(value) for name, value in facts}
+    items = re.match(r"[\d,]+", told.get("items", ""))
+    polygons = re.search(r"([\d,]+) polygons?\b", "; ".join(told.values()))
+    n_polygon = polygons[1] if polygons else None
+    if n_polygon is None and best is not None:
+        n_polygon = f"{best['train_polygons'] + best['test_polygons']:,}"
+    return {
+        "best": best,
+        "is_hold_out": best is not None and best["split"] != "random",
+        "counts": [
+            f"{n} {what if n != '1' else what.removesuffix('s')}"
+            for n, what in (
+                (str(timed.sizes["time"]) if timed is not None else None, "months"),
+                (items[0] if items else None, "items"),
+                (n_polygon, "polygons"),
+            )
+            if n
+        ],
+    }

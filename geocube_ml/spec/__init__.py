@@ -1,0 +1,1 @@
+"""What to compute: frozen values that a recipe is made of."""

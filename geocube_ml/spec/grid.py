@@ -1,0 +1,90 @@
+"""Where the map lies, and how the cube is cut on disk."""
+
+from __future__ import annotations
+
+from typing import Self
+
+from pydantic import Field, model_validator
+
+from geocube_ml.spec.base import Spec
+
+Bounds = tuple[float, float, float, float]
+
+
+class GridSpec(Spec):
+    """The grid of the cube: CRS, resolution and extent, or the items' own."""
+
+    crs: str | None = None
+    """A projected CRS in metres, such as ``EPSG:32633``."""
+
+    resolution: float | None = Field(None, gt=0)
+    """Edge of a pixel in metres."""
+
+    bounds: Bounds | None = None
+    """Left, bottom, right, top in the units of `crs`; grown to whole pixels."""
+
+    bbox: Bounds | None = None
+    """West, south, east, north in degrees (EPSG:4326), in place of `bounds`."""
+
+    like: str | None = None
+    """An asset whose own grid is taken, in place of all the above; the items must share it."""
+
+    @model_validator(mode="after")
+    def _one_way(self) -> Self:
+        stated = [name for name in ("crs", "resolution", "bounds", "bbox") if getattr(self, name)]
+        if self.like:
+            if stated:
+                raise ValueError(
+                    f"`like: {self.like}` takes the whole grid from the items, but "
+                    f"{', '.join(stated)} is given too; remove one of the two"
+                )
+            return self
+        if self.crs is None:
+            raise ValueError(
+                "the CRS is missing; add `crs:` (a projected one in metres, such as EPSG:32633) "
+                "or `like:` with the name of an asset whose grid is taken"
+            )
+        if self.resolution is None:
+            raise ValueError("the resolution is missing; add `resolution:` in metres")
+        if (self.bounds is None) == (self.bbox is None):
+            raise ValueError(
+                "give either `bounds` (in the CRS) or `bbox` (in degrees), "
+                f"got {'both' if self.bounds else 'neither'}"
+            )
+        west, south, east, north = self.bounds or self.bbox or (0, 0, 0, 0)
+        if west >= east or south >= north:
+            raise ValueError(
+                f"the extent is empty: left {west}, bottom {south}, right {east}, top {north}; "
+                "the order is left, bottom, right, top"
+            )
+        return self
+
+
+class StoreSpec(Spec):
+    """How the cube is cut: a tile is a whole number of shards, a shard of chunks."""
+
+    chunk: int = Field(128, ge=16)
+    """Edge in pixels of a chunk, the smallest piece that is read."""
+
+    shard: int = Field(512, ge=16)
+    """Edge in pixels of a shard, one object in the store."""
+
+    tile: int = Field(512, ge=16)
+    """Edge in pixels of a tile, the unit of work and of resume."""
+
+    steps: int = Field(12, ge=1)
+    """Time steps that a chunk and a shard span."""
+
+    @model_validator(mode="after")
+    def _whole(self) -> Self:
+        if self.shard % self.chunk:
+            raise ValueError(
+                f"a shard of {self.shard} pixels is not a whole number of chunks of {self.chunk}; "
+                f"take {self.shard // self.chunk * self.chunk or self.chunk}"
+            )
+        if self.tile % self.shard:
+            raise ValueError(
+                f"a tile of {self.tile} pixels is not a whole number of shards of {self.shard}; "
+                f"take {max(self.tile // self.shard, 1) * self.shard}"
+            )
+        return self

@@ -1,0 +1,100 @@
+"""Which models are fitted, on which samples, and how they are judged."""
+
+from __future__ import annotations
+
+from typing import Annotated, Literal
+
+from pydantic import Field
+
+from geocube_ml.spec.base import Location, Spec
+
+
+class SamplesSpec(Spec):
+    """Which labelled pixels become samples, and how they are cut into folds."""
+
+    per_polygon: int | None = Field(None, ge=1)
+    """At most so many pixels of one polygon, drawn at random; all by default."""
+
+    n_fold: int = Field(5, ge=2)
+    """Number of folds, by polygon and by spatial block."""
+
+    block_m: float = Field(1000, gt=0)
+    """Edge of a spatial block in metres."""
+
+    seed: int = 0
+    """Of the draw and of the folds."""
+
+
+class TempCNNSpec(Spec):
+    """Temporal convolutional network of Pelletier et al. (2019)."""
+
+    kind: Literal["tempcnn"] = "tempcnn"
+
+    width: int = Field(64, ge=1)
+    """Filters of each convolution."""
+
+    kernel: int = Field(5, ge=1)
+    """Time steps that a filter spans; odd."""
+
+    dropout: float = Field(0.5, ge=0, lt=1)
+    """Share of activations dropped in training."""
+
+    epochs: int = Field(30, ge=1)
+    """At most so many passes over the samples."""
+
+    patience: int = Field(8, ge=1)
+    """Epochs without a better validation loss before training stops."""
+
+    batch: int = Field(128, ge=2)
+    """Samples a step."""
+
+    learning_rate: float = Field(2e-3, gt=0)
+    """Peak of the one-cycle schedule."""
+
+    weight_decay: float = Field(1e-2, ge=0)
+    """Of AdamW."""
+
+    seed: int = 0
+    """Of the initial weights, the shuffling and the dropout."""
+
+
+class ForestSpec(Spec):
+    """Random forest of Breiman (2001), the baseline."""
+
+    kind: Literal["forest"] = "forest"
+
+    trees: int = Field(200, ge=1)
+    """Number of trees."""
+
+    min_leaf: int = Field(1, ge=1)
+    """Samples that a leaf keeps at least."""
+
+    seed: int = 0
+    """Of the bootstrap and the feature draws."""
+
+
+ModelSpec = Annotated[TempCNNSpec | ForestSpec, Field(discriminator="kind")]
+
+Split = Literal["block", "random", "polygon"]
+
+
+class EvaluateSpec(Spec):
+    """How the models are judged."""
+
+    splits: tuple[Split, ...] = Field(("block", "random"), min_length=1)
+    """``block``: the hold-out of spatial blocks that no model trained on.  ``random``: pixels
+    drawn at random, polygons shared between training and test (optimistic, for contrast).
+    ``polygon``: cross-validation by polygon over all folds."""
+
+    reference: Location | None = None
+    """A class raster that is known to be true everywhere (simulations), or None."""
+
+    bound: Location | None = None
+    """The best possible class raster (simulations), judged on the same pixels, or None."""
+
+
+class PredictSpec(Spec):
+    """What is written to the map."""
+
+    model: str | None = None
+    """Name of the model that draws the map; the recipe's first by default."""

@@ -1,0 +1,183 @@
+"""A recipe: everything that a run needs to know, in one file."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from datetime import date
+from pathlib import Path
+from typing import Any, Literal, Self
+
+import yaml
+from pydantic import Field, field_validator, model_validator
+
+from geocube_ml.errors import MissingError, SpecError
+from geocube_ml.spec.base import EXECUTION, Location, Spec
+from geocube_ml.spec.grid import GridSpec, StoreSpec
+from geocube_ml.spec.labels import LabelsSpec
+from geocube_ml.spec.models import EvaluateSpec, ModelSpec, PredictSpec, SamplesSpec
+from geocube_ml.spec.simulate import SimSpec
+from geocube_ml.spec.source import SourceSpec
+
+_MONTH = re.compile(r"^(\d{4})-(0[1-9]|1[0-2])$")
+
+
+class PeriodSpec(Spec):
+    """The months of the cube, first and last included."""
+
+    start: str
+    """First month, ``YYYY-MM``."""
+
+    end: str
+    """Last month, ``YYYY-MM``."""
+
+    @field_validator("start", "end", mode="before")
+    @classmethod
+    def _month(cls, value: Any) -> Any:
+        if isinstance(value, date) or not _MONTH.match(str(value)):
+            raise ValueError(f"a month is written YYYY-MM, got {value}")
+        return value
+
+    @model_validator(mode="after")
+    def _order(self) -> Self:
+        if self.start > self.end:
+            raise ValueError(f"the period ends ({self.end}) before it starts ({self.start})")
+        return self
+
+    @property
+    def months(self) -> tuple[str, ...]:
+        """Every month as ``YYYY-MM``, in order.
+
+        Examples
+        --------
+        >>> PeriodSpec(start="2021-11", end="2022-01").months
+        ('2021-11', '2021-12', '2022-01')
+        """
+        (y0, m0), (y1, m1) = (map(int, month.split("-")) for month in (self.start, self.end))
+        count = range(12 * y0 + m0 - 1, 12 * y1 + m1)
+        return tuple(f"{n // 12:04d}-{n % 12 + 1:02d}" for n in count)
+
+
+class CompositeSpec(Spec):
+    """How the clear observations of a month become one value."""
+
+    method: Literal["median"] = "median"
+    """``median`` of the clear observations, a band at a time."""
+
+
+class Recipe(Spec):
+    """One run, from items to report."""
+
+    name: str = Field(pattern=r"^[\w-]+$")
+    """Short, for file names and the report's title."""
+
+    out: Location = Field(json_schema_extra=EXECUTION)
+    """Folder that the run writes to."""
+
+    simulate: SimSpec | None = None
+    """Make a simulated archive first; the demo, tests and benchmarks do."""
+
+    sources: dict[str, SourceSpec] = Field(min_length=1, max_length=1)
+    """Variable of the cube to its source."""
+
+    grid: GridSpec
+    """Where the map lies."""
+
+    period: PeriodSpec
+    """The months of the cube."""
+
+    composite: CompositeSpec = CompositeSpec()
+    """How a month is made."""
+
+    store: StoreSpec = StoreSpec()
+    """How the cube is cut."""
+
+    labels: LabelsSpec | None = None
+    """Polygons; without them only the cube is made."""
+
+    samples: SamplesSpec = SamplesSpec()
+    """Which labelled pixels are used, and the folds."""
+
+    models: dict[str, ModelSpec] = {}
+    """Name to model; a TempCNN and a forest by default."""
+
+    evaluate: EvaluateSpec = EvaluateSpec()
+    """How the models are judged."""
+
+    predict: PredictSpec = PredictSpec()
+    """What is written to the map."""
+
+    workers: int | None = Field(None, ge=1, json_schema_extra=EXECUTION)
+    """Threads that work on tiles; the number of cores by default."""
+
+    @field_validator("models", mode="before")
+    @classmethod
+    def _default(cls, models: Any) -> Any:
+        models = models or {"tempcnn": {}, "forest": {}}
+        if not isinstance(models, Mapping):
+            return models
+        # `forest: {trees: 500}` is what one writes; the name is the kind where it is one
+        return {
+            name: {"kind": name, **(value or {})} if isinstance(value, Mapping | None) else value
+            for name, value in models.items()
+        }
+
+    @model_validator(mode="after")
+    def _fits(self) -> Self:
+        model = self.predict.model
+        if model is not None and model not in self.models:
+            raise ValueError(f"predict.model is {model!r}, but models has {', '.join(self.models)}")
+        return self
+
+    @property
+    def source(self) -> tuple[str, SourceSpec]:
+        """The variable's name and its source."""
+        return next(iter(self.sources.items()))
+
+    @property
+    def map_model(self) -> str:
+        """Name of the model that draws the map."""
+        return self.predict.model or next(iter(self.models))
+
+
+def read_recipe(path: str | Path) -> Recipe:
+    """Read and check a recipe.
+
+    Parameters
+    ----------
+    path : path of a YAML file
+        Relative locations inside it are taken from its folder; ``sensor:`` may name a YAML file.
+
+    Returns
+    -------
+    Recipe
+
+    Raises
+    ------
+    MissingError
+        There is no such file.
+    SpecError
+        It is not YAML, or a key or value is wrong; the text names the nearest known key.
+    """
+    path = Path(path)
+    values = _yaml(path)
+    sources = values.get("sources")
+    if isinstance(sources, Mapping):
+        for source in sources.values():
+            if isinstance(source, dict) and isinstance(source.get("sensor"), str):
+                source["sensor"] = _yaml(path.parent / source["sensor"])
+    return Recipe.read(values, where=path.name, folder=path.parent)
+
+
+def _yaml(path: Path) -> dict[str, Any]:
+    try:
+        values = yaml.safe_load(path.read_text(encoding="utf-8"))
+    except FileNotFoundError as error:
+        raise MissingError(f"There is no file {path}. Check the name.") from error
+    except IsADirectoryError as error:
+        raise MissingError(f"{path} is a folder; name the YAML file in it.") from error
+    except (yaml.YAMLError, UnicodeDecodeError) as error:
+        raise SpecError(f"{path} is not YAML: {' '.join(str(error).split())}") from error
+    if not isinstance(values, dict):
+        raise SpecError(f"{path} must hold keys and values, got {type(values).__name__}.")
+    return values

@@ -1,0 +1,40 @@
+"""Step `export`: the map as Cloud-Optimized GeoTIFFs."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+from geocube_ml.cube.store import open_cube
+from geocube_ml.export.cog import to_cog
+from geocube_ml.steps.job import Job
+
+
+def inputs(job: Job) -> dict[str, Any]:
+    """What decides the files."""
+    return {"name": job.recipe.name, "predict": job.digest_of("predict")}
+
+
+def plan(job: Job) -> list[str]:
+    """What the step would do."""
+    return [str(path) for path in outputs(job)]
+
+
+def run(job: Job) -> dict[str, Any]:
+    """Write both files."""
+    cube = open_cube(job.cube_path)
+    for done, (name, path) in enumerate(zip(("class", "prob"), outputs(job), strict=True), 1):
+        to_cog(cube[name], path)
+        job.note(done, 2)
+    return {path.name: path.stat().st_size for path in outputs(job)}
+
+
+def outputs(job: Job) -> list[Path]:
+    """What a finished step leaves."""
+    return [job.map_path, job.prob_path]
+
+
+def discard(job: Job) -> None:
+    """Remove both files."""
+    for path in outputs(job):
+        path.unlink(missing_ok=True)

@@ -1,0 +1,92 @@
+"""Step `labels`: polygons become the cube's `label` and `polygon` variables."""
+
+from __future__ import annotations
+
+import hashlib
+import shutil
+from pathlib import Path
+from typing import Any
+
+from geocube_ml.cube.mosaic import cube_coords
+from geocube_ml.cube.store import Variable
+from geocube_ml.errors import MissingError
+from geocube_ml.files import whole_file
+from geocube_ml.labels.polygons import Labels, read_labels
+from geocube_ml.labels.raster import NO_POLYGON, LabelBurner, label_attrs
+from geocube_ml.spec.labels import UNKNOWN
+from geocube_ml.steps.job import Job
+
+
+def inputs(job: Job) -> dict[str, Any]:
+    """What decides the labels; they need the cube's grid, not its pixels."""
+    return {
+        "labels": job.labels.result(),
+        "file": _content(Path(job.labels.path)),
+        "cube": job.digest_of("cube"),
+    }
+
+
+def plan(job: Job) -> list[str]:
+    """What the step would do."""
+    labels = read_labels(job.labels, job.grid)
+    n, pixels = len(labels.frame), int(labels.frame.n_pixel.sum())
+    found = f"{n} polygons of {len(labels.classes.names)} classes, {pixels} pixels"
+    return [found, *_reasons(labels)]
+
+
+def run(job: Job) -> dict[str, Any]:
+    """Write what is not written yet."""
+    labels = read_labels(job.labels, job.grid)
+    with whole_file(job.losses_path) as partial:
+        labels.losses.to_csv(partial, index=False)
+    attrs = label_attrs(labels)
+    shape = job.grid.shape
+    job.store.create(
+        [
+            Variable("label", ("y", "x"), shape, "uint8", UNKNOWN, attrs["label"]),
+            Variable("polygon", ("y", "x"), shape, "int32", NO_POLYGON, attrs["polygon"]),
+        ],
+        cube_coords(job.grid, (), {}),
+        job.digests["labels"],
+    )
+    burner = LabelBurner(labels, job.grid)
+    job.write_tiles("labels", ("label", "polygon"), burner.burn)
+    by_class = labels.frame.groupby("class").n_pixel
+    return {
+        "polygons": len(labels.frame),
+        "pixels": int(labels.frame.n_pixel.sum()),
+        "by_class": {
+            name: {"polygons": int(n), "pixels": int(pixels)}
+            for name, n, pixels in zip(
+                by_class.size().index, by_class.size(), by_class.sum(), strict=True
+            )
+        },
+        "lost": _reasons(labels),
+    }
+
+
+def outputs(job: Job) -> list[Path]:
+    """What a finished step leaves."""
+    return [job.losses_path, job.cube_path / "label", job.cube_path / "polygon"]
+
+
+def discard(job: Job) -> None:
+    """Remove the labels."""
+    for path in outputs(job)[1:]:
+        shutil.rmtree(path, ignore_errors=True)
+
+
+def _reasons(labels: Labels) -> list[str]:
+    counts = labels.losses["reason"].str.replace(r"^disputed by .*?;", "disputed;", regex=True)
+    return [f"{n} polygons: {reason}" for reason, n in counts.value_counts().items()]
+
+
+def _content(path: Path) -> str:
+    """Digest of a vector file; of all its parts for a Shapefile."""
+    if not path.exists():
+        raise MissingError(f"There is no label file {path}. Correct `labels.path`.")
+    parts = sorted(path.parent.glob(f"{path.stem}.*")) if path.suffix == ".shp" else [path]
+    content = hashlib.sha256()
+    for part in parts:
+        content.update(part.read_bytes())
+    return content.hexdigest()[:16]

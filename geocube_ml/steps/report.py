@@ -1,0 +1,89 @@
+"""Step `report`: one page on what was made and how good it is."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+
+import geocube_ml
+from geocube_ml.cube.store import open_cube
+from geocube_ml.files import read_json
+from geocube_ml.report.page import write_report
+from geocube_ml.steps.job import Job
+from geocube_ml.steps.samples import open_samples
+
+
+def inputs(job: Job) -> dict[str, Any]:
+    """What decides the page."""
+    return {
+        "name": job.recipe.name,
+        "evaluate": job.digest_of("evaluate"),
+        "predict": job.digest_of("predict"),
+        "version": geocube_ml.__version__,
+    }
+
+
+def plan(job: Job) -> list[str]:
+    """What the step would do."""
+    return [str(job.report_path)]
+
+
+def run(job: Job) -> dict[str, Any]:
+    """Write the page."""
+    scores = read_json(job.scores_path)
+    write_report(
+        job.report_path,
+        title=job.recipe.name,
+        cube=open_cube(job.cube_path),
+        samples=open_samples(job),
+        scores=scores,
+        losses=pd.read_csv(job.losses_path, keep_default_na=False),
+        facts=_facts(job),
+        notes=_notes(job, scores),
+    )
+    return {"bytes": job.report_path.stat().st_size}
+
+
+def outputs(job: Job) -> list[Path]:
+    """What a finished step leaves."""
+    return [job.report_path]
+
+
+def discard(job: Job) -> None:
+    """Remove the page."""
+    job.report_path.unlink(missing_ok=True)
+
+
+def _facts(job: Job) -> list[tuple[str, str]]:
+    recipe = job.recipe
+    cube, labels = job.facts("cube") or {}, job.facts("labels") or {}
+    samples = job.facts("samples") or {}
+    geobox = job.grid.geobox
+    grid = f"{geobox.shape.y} x {geobox.shape.x} pixels of {geobox.resolution.x:g} m, {geobox.crs}"
+    return [
+        ("Sensor", recipe.source[1].sensor.title),
+        ("Period", f"{recipe.period.start} to {recipe.period.end}"),
+        ("Items", f"{cube.get('items')} of {cube.get('days')} days"),
+        ("Grid", grid),
+        ("Labels", f"{labels.get('polygons')} polygons, {labels.get('pixels')} pixels"),
+        ("Samples", f"{samples.get('samples')}, of which {samples.get('held_out')} held out"),
+        ("Model of the map", recipe.map_model),
+        ("Software", f"geocube_ml {geocube_ml.__version__}"),
+        *((f"Digest of `{step}`", job.digest_of(step))
+          for step in ("cube", "labels", "samples", "train", "evaluate", "predict")),
+    ]  # fmt: skip
+
+
+def _notes(job: Job, scores: dict[str, Any]) -> list[str]:
+    cube, samples = job.facts("cube") or {}, job.facts("samples") or {}
+    notes = list(scores["notes"])
+    empty = cube.get("months_without_items", [])
+    if empty:
+        notes.append(f"No item in {len(empty)} months, which stay missing: {', '.join(empty)}.")
+    if samples.get("unobserved"):
+        notes.append(
+            f"{samples['unobserved']} labelled pixels have no clear observation in any month."
+        )
+    return notes

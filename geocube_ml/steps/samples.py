@@ -1,0 +1,74 @@
+"""Step `samples`: labelled pixels of the cube become a table."""
+
+from __future__ import annotations
+
+import shutil
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import xarray as xr
+
+from geocube_ml.cube.store import open_cube
+from geocube_ml.data.samples import HOLDOUT, gather_samples
+from geocube_ml.errors import MissingError
+from geocube_ml.files import whole_folder
+from geocube_ml.steps.job import Job
+
+_ROWS = 65_536  # samples in a chunk of the table
+
+
+def inputs(job: Job) -> dict[str, Any]:
+    """What decides the samples."""
+    return {
+        "samples": job.recipe.samples.result(),
+        "cube": job.digest_of("cube"),
+        "labels": job.digest_of("labels"),
+    }
+
+
+def plan(job: Job) -> list[str]:
+    """What the step would do."""
+    spec = job.recipe.samples
+    most = f"at most {spec.per_polygon}" if spec.per_polygon else "all"
+    return [f"{most} pixels a polygon, {spec.n_fold} folds, blocks of {spec.block_m:g} m"]
+
+
+def run(job: Job) -> dict[str, Any]:
+    """Gather the series of labelled pixels and write the table."""
+    samples = gather_samples(open_cube(job.cube_path), job.recipe.samples)
+    rows = {name: {"chunks": (min(_ROWS, v.sizes["sample"]), *v.shape[1:])}
+            for name, v in samples.data_vars.items()}  # fmt: skip
+    with whole_folder(job.samples_path) as partial:
+        samples.to_zarr(partial, mode="w", zarr_format=3, consolidated=False, encoding=rows)
+    held = samples["fold_block"].values == HOLDOUT
+    return {
+        "samples": int(samples.sizes["sample"]),
+        "held_out": int(held.sum()),
+        "polygons": len(np.unique(samples["polygon"].values)),
+        "unobserved": samples.attrs["n_unobserved"],
+    }
+
+
+def outputs(job: Job) -> list[Path]:
+    """What a finished step leaves."""
+    return [job.samples_path]
+
+
+def discard(job: Job) -> None:
+    """Remove the table."""
+    shutil.rmtree(job.samples_path, ignore_errors=True)
+
+
+def open_samples(job: Job) -> xr.Dataset:
+    """The sample table, in memory; it is small beside the cube.
+
+    Raises
+    ------
+    MissingError
+        It was not made yet.
+    """
+    if not job.samples_path.exists():
+        raise MissingError(f"There are no samples at {job.samples_path}. Run the step `samples`.")
+    samples: xr.Dataset = xr.open_zarr(job.samples_path, consolidated=False, mask_and_scale=False)
+    return samples.load()

@@ -1,0 +1,275 @@
+from __future__ import annotations
+
+import base64
+import re
+from html.parser import HTMLParser
+
+import numpy as np
+import pytest
+
+from geocube_ml.report.page import write_report
+
+from .conftest import BANDS, NAMES, make_cube, make_samples, make_scores
+
+# odc-geo multiplies transforms in the way that affine 3 is giving up
+pytestmark = pytest.mark.filterwarnings("ignore:Use .@. matmul:PendingDeprecationWarning")
+
+VOID = {"meta", "img", "br", "link"}
+
+
+class Page(HTMLParser):
+    """What a browser would find: balanced tags, tables as rows of texts, images, links."""
+
+    def __init__(self, text):
+        super().__init__()
+        self.open, self.images, self.links, self.tables, self.text = [], [], [], [], ""
+        self.feed(text)
+        assert self.open == []
+
+    def handle_starttag(self, tag, attrs):
+        attrs = dict(attrs)
+        if tag not in VOID:
+            self.open.append(tag)
+        if tag == "img":
+            self.images.append(attrs["src"])
+        if "href" in attrs:
+            self.links.append(attrs["href"])
+        if tag == "table":
+            self.tables.append([])
+        elif tag == "tr":
+            self.tables[-1].append([])
+        elif tag in ("th", "td"):
+            self.tables[-1][-1].append("")
+        assert tag not in ("script", "iframe", "link")
+
+    def handle_endtag(self, tag):
+        assert self.open.pop() == tag
+
+    def handle_data(self, data):
+        if "style" in self.open:
+            return
+        self.text += data
+        if {"th", "td"} & set(self.open):
+            self.tables[-1][-1][-1] += data.strip()
+
+    def table(self, corner):
+        """Rows by their first cell, of the first table whose first cell is `corner`."""
+        found = next(rows for rows in self.tables if rows[0] and rows[0][0] == corner)
+        return {row[0]: row[1:] for row in found if row}
+
+
+def read(path):
+    return Page(path.read_text(encoding="utf-8"))
+
+
+@pytest.fixture(scope="module")
+def path(everything, tmp_path_factory):
+    return write_report(tmp_path_factory.mktemp("page") / "new" / "report.html", **everything)
+
+
+@pytest.fixture(scope="module")
+def page(path):
+    return read(path)
+
+
+def test_two_pages_of_the_same_input_are_the_same_bytes(path, everything, tmp_path):
+    again = write_report(tmp_path / "report.html", **everything)
+    assert again.read_bytes() == path.read_bytes()
+
+
+def test_the_page_loads_nothing(path, page):
+    assert all(uri.startswith("data:image/") for uri in page.images)
+    assert all(link.startswith("#") for link in page.links)
+    assert not re.search(r"""(src|href)\s*=\s*["']?https?:|url\(|@import""", path.read_text())
+
+
+def test_every_figure_is_an_image_that_decodes(page):
+    kinds = {"png": b"\x89PNG\r\n", "svg+xml": b"<?xml"}
+    counted = dict.fromkeys(kinds, 0)
+    for uri in page.images:
+        kind, content = uri.removeprefix("data:image/").split(";base64,")
+        assert base64.b64decode(content, validate=True).startswith(kinds[kind])
+        counted[kind] += 1
+    assert counted == {"png": 3, "svg+xml": len(NAMES) + 2}
+
+
+def test_links_lead_to_sections_of_the_page(path, page):
+    assert page.links
+    for link in page.links:
+        assert f'id="{link[1:]}"' in path.read_text()
+
+
+def test_class_names_are_shown_as_they_are(path, page):
+    for corner in ("Class", ""):
+        assert set(NAMES) <= set(page.table(corner))
+    assert '<b>&"' not in re.sub(r"<style>.*?</style>", "", path.read_text(), flags=re.DOTALL)
+    assert "<title>Demo &amp; valley</title>" in path.read_text()
+
+
+def test_the_first_line_names_the_best_models_hold_out(page, scores):
+    best = scores["scores"][0]
+    first = " ".join(page.text.split())
+    assert (
+        f"tempcnn reaches macro-F1 {best['macro_f1']:.3f} and overall accuracy "
+        f"{best['overall']:.3f} on ground it never trained on, from 12 months, 72 items, "
+        "203 polygons."
+    ) in first
+
+
+def test_areas_are_pixels_times_the_pixels_area(page, cube):
+    legend = page.table("Class")
+    codes = cube["class"].to_numpy()
+    mapped = (codes != 255).sum()
+    for code, name in enumerate(NAMES):
+        n = (codes == code).sum()
+        assert legend[name][:2] == [f"{n * 100 / 1e4:,.2f}", f"{n / mapped:.1%}"]
+    assert legend["Mapped"][0] == f"{mapped / 100:,.2f}"
+    assert legend["No data"][0] == f"{(codes == 255).sum() / 100:,.2f}"
+
+
+def test_the_split_table_holds_the_scores_and_the_optimism(page, scores):
+    table = page.table("Model")
+    by_pair = {(s["model"], s["split"]): s for s in scores["scores"]}
+    for model in ("tempcnn", "forest"):
+        parts = [by_pair[model, split] for split in ("block", "polygon", "random")]
+        shown = [f"{s[key]:.3f}" for s in parts for key in ("macro_f1", "overall", "kappa")]
+        gain = [parts[2][key] - parts[0][key] for key in ("macro_f1", "overall")]
+        assert table[model] == shown + [f"{g:+.3f}" for g in gain]
+    assert table["Test pixels"][0] == f"{by_pair['forest', 'block']['n_test']:,}"
+    assert table["Test polygons"][0] == "40"
+    assert list(table)[:5] == ["Model", "macro-F1", "tempcnn", "forest", "majority class"]
+
+
+def test_the_reference_table_holds_shares_of_the_best_possible(page, scores):
+    rows = {row[0]: row[1:] for row in page.tables[2] if row}
+    bound = scores["reference"][-1]
+    for score in scores["reference"]:
+        assert rows[score["model"]] == [
+            *(f"{score[key]:.3f}" for key in ("macro_f1", "overall", "kappa")),
+            *(f"{score[key] / bound[key]:.1%}" for key in ("macro_f1", "overall")),
+            f"{score['n_test']:,}",
+        ]
+
+
+def test_the_class_table_holds_f1_on_the_hold_out(page, scores):
+    rows = {row[0]: row[1:] for row in page.tables[3] if row}
+    held = [s for s in scores["scores"] if s["split"] == "block"]
+    for code, name in enumerate(NAMES):
+        n_test = sum(held[0]["confusion"][code])
+        assert rows[name] == [str(n_test), *(f"{s['f1'][code]:.3f}" for s in held)]
+
+
+def test_confusion_matrices_hold_the_counts(page, scores):
+    for table, score in zip(page.tables[4:6], scores["scores"][:2], strict=True):
+        rows = {row[0]: row[1:] for row in table if row}
+        for code, name in enumerate(NAMES):
+            counts = score["confusion"][code]
+            total = sum(counts)
+            assert rows[name] == [
+                *(f"{n:,}" for n in counts), f"{total:,}", f"{counts[code] / total:.1%}",
+            ]  # fmt: skip
+        assert rows["mapped"][: len(NAMES)] == [
+            f"{n:,}" for n in np.sum(score["confusion"], axis=0)
+        ]
+
+
+def test_lost_polygons_are_grouped_by_reason(page):
+    text = " ".join(page.text.split())
+    assert "no pixel is 10 m inside 2 polygons, 0.12 ha" in text
+    assert "mended (self-intersection) 1 polygon, 2.50 ha" in text
+
+
+def test_notes_facts_and_remarks_are_all_there_once(page, everything):
+    for text in (*everything["notes"], *(value for _, value in everything["facts"])):
+        assert page.text.count(text) == 1
+    assert "tempcnn, spatial hold-out: training stopped after 12 epochs" in page.text
+    assert "Spatial hold-out: only 2 test polygons of water" in page.text
+
+
+def test_a_remark_that_is_a_note_already_is_not_repeated(everything, tmp_path):
+    remark = everything["scores"]["notes"][0]
+    given = everything | {"notes": [remark], "cube": None, "samples": None}
+    assert read(write_report(tmp_path / "r.html", **given)).text.count(remark) == 1
+
+
+def test_a_page_of_nothing_says_which_step_makes_what(tmp_path):
+    page = read(write_report(tmp_path / "report.html", title="Nothing yet"))
+    text = " ".join(page.text.split())
+    for step in ("cube", "evaluate", "samples", "labels"):
+        assert f"the step {step}" in text
+    assert "and predict the map" in text
+    assert page.images == []
+
+
+@pytest.mark.parametrize("alone", ["cube", "samples", "scores", "losses", "facts", "notes"])
+def test_a_page_can_be_made_of_any_one_input(alone, everything, tmp_path):
+    read(write_report(tmp_path / "report.html", title="t", **{alone: everything[alone]}))
+
+
+@pytest.mark.parametrize("gone", ["class", "prob", "label", "s2", "s2_clear", "spatial_ref"])
+def test_a_cube_may_lack_any_variable(gone, everything, tmp_path):
+    cube = everything["cube"].drop_vars(gone)
+    text = read(write_report(tmp_path / "report.html", title="t", cube=cube)).text
+    assert ("There is no map yet" in text) == (gone == "class")
+
+
+@pytest.mark.parametrize(
+    ("shape", "months", "names", "bands", "lit"),
+    [
+        ((20, 30), 12, NAMES[:1], BANDS, True),
+        ((20, 30), 1, NAMES, BANDS, True),
+        ((20, 30), 40, NAMES, ("vv", "vh"), True),
+        ((37, 1501), 2, NAMES, BANDS, True),
+        ((1501, 37), 2, NAMES, BANDS, True),
+        ((1, 30), 2, NAMES, BANDS, True),
+        ((20, 30), 3, NAMES, BANDS, False),
+    ],
+    ids=["one class", "one month", "no red", "wide", "tall", "one row", "all nodata"],
+)
+def test_odd_cubes_make_a_page(shape, months, names, bands, lit, tmp_path):
+    cube = make_cube(shape, months, names, bands, lit=lit)
+    page = read(
+        write_report(
+            tmp_path / "report.html",
+            title="odd",
+            cube=cube,
+            samples=make_samples(cube, n=60),
+            scores=make_scores(names),
+        )
+    )
+    mapped = int((cube["class"] != 255).sum())
+    assert page.table("Class")["Mapped"][0] == f"{mapped / 100:,.2f}"
+    assert ("No pixel is mapped" in page.text) == (not lit)
+
+
+def test_scores_that_are_not_known_are_dashes(scores, tmp_path):
+    blank = scores["scores"][0] | {"kappa": None, "f1": [None, *scores["scores"][0]["f1"][1:]]}
+    given = scores | {"scores": [blank], "reference": []}
+    page = read(write_report(tmp_path / "report.html", title="t", scores=given))
+    assert page.table("Model")["tempcnn"][2] == "–"
+    assert page.table("Class")[NAMES[0]][1] == "–"
+    assert "Optimism" not in page.text
+
+
+def test_a_page_that_cannot_be_written_leaves_nothing(tmp_path):
+    (tmp_path / "report.html").mkdir()
+    with pytest.raises(OSError, match=r"report\.html"):
+        write_report(tmp_path / "report.html", title="t")
+    assert [entry.name for entry in tmp_path.iterdir()] == ["report.html"]
+
+
+def test_the_composite_reads_three_bands_of_one_month(tmp_path):
+    cube = make_cube((30, 40), 6)
+    read_blocks = set()
+
+    def note(block, block_info=None):
+        if block_info:
+            read_blocks.add(tuple(block_info[0]["chunk-location"][:2]))
+        return block
+
+    lazy = cube["s2"].chunk(time=1, s2_band=1)
+    noted = lazy.data.map_blocks(note, dtype="uint16", meta=lazy.data._meta)
+    clearest = int(cube["s2_clear"].mean(["y", "x"]).argmax("time"))
+
+    write_report(tmp_path / "r.html", title="t", cube=cube.assign(s2=lazy.copy(data=noted)))
+    assert read_blocks == {(clearest, BANDS.index(band)) for band in ("red", "green", "blue")}
