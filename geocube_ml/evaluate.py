@@ -153,9 +153,9 @@ def evaluate_reference(
             counts = window[source_name(cube)].values[:, :, chosen].transpose(2, 0, 1)
             truth = reference[rows, cols][chosen]
             found = {name: _codes(bundle, counts) for name, bundle in bundles.items()}
-            seen = np.logical_and.reduce([codes != UNKNOWN for codes in found.values()])
             if bound is not None:
                 found[BOUND] = bound[rows, cols][chosen]
+            seen = np.logical_and.reduce([codes != UNKNOWN for codes in found.values()])
             for name, codes in found.items():
                 matrices[name] += confusion(truth[seen], codes[seen], n_class)
         if note is not None:

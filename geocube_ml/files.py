@@ -42,7 +42,8 @@ def whole_folder(path: Path) -> Iterator[Path]:
 
 def sweep(folder: Path) -> None:
     """Remove what an interrupted run left half-written below `folder`."""
-    for partial in folder.rglob("*" + PARTIAL):
+    # GDAL puts files of its own beside the one that it writes, and names them after it
+    for partial in [*folder.rglob("*" + PARTIAL), *folder.rglob(f"*{PARTIAL}.*.tmp")]:
         if partial.is_dir():
             shutil.rmtree(partial)
         else:

@@ -27,7 +27,8 @@ from rasterio.vrt import WarpedVRT
 from rasterio.windows import Window
 
 from geocube_ml.errors import InputError, MissingError, ReadError
-from geocube_ml.files import whole_file
+from geocube_ml.files import PARTIAL, whole_file
+from geocube_ml.kernels.mask import has_data
 from geocube_ml.kernels.resample import bilinear, nearest
 
 READ_OPTIONS: dict[str, Any] = {
@@ -97,16 +98,19 @@ def read_onto(
                     f"{href} has no CRS, the grid is in {geobox.crs}. "
                     "Write the CRS into the file, for example with `gdal_edit.py -a_srs`."
                 )
-            stated = nodata if src.nodata is None else src.nodata
+            kind = np.dtype(src.dtypes[0])
+            stated = src.nodata if src.nodata is not None and _holds(kind, src.nodata) else nodata
+            if not _holds(kind, stated):  # room for a nodata that the raster cannot say
+                kind = np.promote_types(kind, dtype)
             offset = _offset(src.crs, src.transform, geobox)
             if offset is not None:
-                values = _copied(src, (geobox.shape.y, geobox.shape.x), offset, stated)
+                values = _copied(src, (geobox.shape.y, geobox.shape.x), offset, stated, kind)
             elif (step := _step(str(src.crs), src.transform, geobox)) > _COARSER:
-                values = _warped(src, geobox, stated, coarsening, 1 / step)
+                values = _warped(src, geobox, stated, kind, coarsening, 1 / step)
             elif resampling in _SAMPLERS:
-                values = _sampled(src, geobox, stated, resampling)
+                values = _sampled(src, geobox, stated, kind, resampling)
             else:
-                values = _warped(src, geobox, stated, resampling, 1)
+                values = _warped(src, geobox, stated, kind, resampling, 1)
     except RasterioError as error:
         if "://" not in href and not href.startswith("/vsi") and not Path(href).exists():
             raise MissingError(
@@ -116,8 +120,8 @@ def read_onto(
             f"{href} cannot be read ({_innermost(error)}); it may be cut short or damaged. "
             "Fetch it again, or leave its item out."
         ) from error
-    if stated != nodata:
-        values = np.where(_is(values, stated), nodata, values)
+    if stated != nodata or np.issubdtype(values.dtype, np.floating):
+        values = np.where(has_data(values, stated), values, np.array(nodata, dtype))
     return values.astype(dtype, copy=False)
 
 
@@ -179,7 +183,7 @@ def write_cog(
         "tiled": True, "blockxsize": blocksize, "blockysize": blocksize,
     }  # fmt: skip
     with whole_file(path) as partial:
-        strips = partial.with_suffix(".strips.tif")
+        strips = path.with_name(f"{path.name}.strips{PARTIAL}")
         try:
             with rasterio.open(strips, "w", **profile) as dst:
                 for top in range(0, height, _STRIP):
@@ -238,9 +242,13 @@ def _offset(crs: Any, transform: Affine, geobox: GeoBox) -> tuple[int, int] | No
 
 
 def _copied(
-    src: rasterio.DatasetReader, shape: tuple[int, int], offset: tuple[int, int], nodata: float
+    src: rasterio.DatasetReader,
+    shape: tuple[int, int],
+    offset: tuple[int, int],
+    nodata: float,
+    kind: np.dtype[Any],
 ) -> NDArray[Any]:
-    out = np.full(shape, nodata, src.dtypes[0])
+    out = np.full(shape, nodata, kind)
     row, col = offset
     top, bottom = max(row, 0), min(row + shape[0], src.height)
     left, right = max(col, 0), min(col + shape[1], src.width)
@@ -261,7 +269,7 @@ def _step(crs: str, transform: Affine, geobox: GeoBox) -> float:
 
 
 def _sampled(
-    src: rasterio.DatasetReader, geobox: GeoBox, nodata: float, method: str
+    src: rasterio.DatasetReader, geobox: GeoBox, nodata: float, kind: np.dtype[Any], method: str
 ) -> NDArray[Any]:
     x, y = _places(geobox, str(src.crs))
     back = ~src.transform
@@ -274,9 +282,9 @@ def _sampled(
     top, bottom = max(int(row.min()) - 1, 0), min(int(row.max()) + 2, src.height)
     left, right = max(int(col.min()) - 1, 0), min(int(col.max()) + 2, src.width)
     if top >= bottom or left >= right:
-        return np.full((geobox.shape.y, geobox.shape.x), nodata, src.dtypes[0])
+        return np.full((geobox.shape.y, geobox.shape.x), nodata, kind)
     values = src.read(1, window=Window(left, top, right - left, bottom - top))
-    return _SAMPLERS[method](values, row - top, col - left, nodata)
+    return _SAMPLERS[method](values.astype(kind, copy=False), row - top, col - left, nodata)
 
 
 @functools.lru_cache(maxsize=8)  # a tile reads all its rasters, of a few CRSs, one after the other
@@ -284,8 +292,8 @@ def _places(geobox: GeoBox, crs: str) -> tuple[NDArray[np.float64], NDArray[np.f
     """X (1, x) or (y, x) and y (y, 1) or (y, x) of the grid's pixel centres in another CRS."""
     rows, cols = geobox.shape
     to_grid = geobox.transform
-    x = (to_grid.a * (np.arange(cols) + 0.5) + to_grid.c)[None, :]
-    y = (to_grid.e * (np.arange(rows) + 0.5) + to_grid.f)[:, None]
+    x = (to_grid.a * (np.arange(cols, dtype=np.float64) + 0.5) + to_grid.c)[None, :]
+    y = (to_grid.e * (np.arange(rows, dtype=np.float64) + 0.5) + to_grid.f)[:, None]
     if CRS.from_user_input(crs) == CRS.from_user_input(str(geobox.crs)):
         return x, y
     there = Transformer.from_crs(str(geobox.crs), crs, always_xy=True)
@@ -295,7 +303,12 @@ def _places(geobox: GeoBox, crs: str) -> tuple[NDArray[np.float64], NDArray[np.f
 
 
 def _warped(
-    src: rasterio.DatasetReader, geobox: GeoBox, nodata: float, method: str, scale: float
+    src: rasterio.DatasetReader,
+    geobox: GeoBox,
+    nodata: float,
+    kind: np.dtype[Any],
+    method: str,
+    scale: float,
 ) -> NDArray[Any]:
     with WarpedVRT(
         src,
@@ -304,8 +317,9 @@ def _warped(
         height=geobox.shape.y,
         width=geobox.shape.x,
         resampling=Resampling[method],
-        src_nodata=nodata,
+        src_nodata=nodata if _holds(np.dtype(src.dtypes[0]), nodata) else None,
         nodata=nodata,
+        dtype=kind.name,
         # GDAL's default error of 1/8 pixel, and its guess of the scale from the shape of the
         # window, make a pixel's value depend on the window that it is read in
         tolerance=1e-9,
@@ -319,9 +333,12 @@ def _warped(
 _SAMPLERS = {"nearest": nearest, "bilinear": bilinear}
 
 
-def _is(values: NDArray[Any], nodata: float) -> NDArray[np.bool_]:
-    found: NDArray[np.bool_] = np.isnan(values) if np.isnan(nodata) else values == nodata
-    return found
+def _holds(kind: np.dtype[Any], value: float) -> bool:
+    """Whether a dtype has the value."""
+    if not np.issubdtype(kind, np.integer):
+        return True
+    info = np.iinfo(kind)
+    return info.min <= value <= info.max and float(value).is_integer()
 
 
 def _innermost(error: BaseException) -> str:

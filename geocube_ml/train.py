@@ -64,8 +64,8 @@ def train_model(
     Notes
     -----
     A network stops early by the loss on spatial blocks that are held out of its training rows;
-    with fewer than seven blocks, or where a class lies in one block only, it trains its full
-    length on all rows.
+    with fewer than seven blocks or rows of the largest class, or where a class lies in one block
+    only, it trains its full length on all rows.
     """
     if rows is None:
         rows = samples["fold_block"].values != HOLDOUT
@@ -120,7 +120,7 @@ def _check_classes(label: NDArray[Any], classes: ClassScheme) -> None:
 
 def _validation(label: NDArray[Any], block: NDArray[np.int64], seed: int) -> NDArray[np.bool_]:
     none = np.zeros(len(label), bool)
-    if len(np.unique(block)) < _VALIDATION_FOLDS:
+    if min(len(np.unique(block)), np.bincount(label).max()) < _VALIDATION_FOLDS:
         return none
     splitter = StratifiedGroupKFold(_VALIDATION_FOLDS, shuffle=True, random_state=seed)
     with warnings.catch_warnings():

@@ -5,20 +5,27 @@ The only module that talks to a catalogue.
 
 from __future__ import annotations
 
+import contextlib
 import difflib
 import json
+import re
+import warnings
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from datetime import date, timedelta
 from pathlib import Path
 from typing import Any
 
+import pyarrow as pa
 import pyarrow.parquet as pq
 import pystac
+import shapely
 import stac_geoparquet.arrow
 from odc.geo.geom import Geometry, box
 from pystac_client import Client
+from pystac_client.errors import ClientTypeError
 from pystac_client.exceptions import APIError
+from pystac_client.warnings import DoesNotConformTo
 
 from geocube_ml.cube.items import footprint_bounds, solar_day
 from geocube_ml.errors import InputError, MissingError, NoItemsError
@@ -27,6 +34,7 @@ from geocube_ml.spec.base import digest
 from geocube_ml.spec.recipe import PeriodSpec
 from geocube_ml.spec.source import ItemsSpec, SourceSpec
 
+_TIME = re.compile(r"(\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d)(\.\d*?)?0*(?:Z|\+00:00)")
 _TIMEOUT = (10, 60)  # seconds to connect, to answer
 
 
@@ -80,9 +88,8 @@ def find_items(
         ),
     ]
     where = str(spec.catalog or spec.geoparquet or spec.stac_api)
-    found = list(_search(spec, period, area) if spec.stac_api else _stored(spec))
-    if not found and spec.stac_api:
-        raise NoItemsError(_nothing_matched(spec, period, area))
+    with _quiet():
+        found = _search(spec, period, area) if spec.stac_api else list(_stored(spec))
     kept = _filtered(found, filters, where)
     _check_assets(kept, source.assets, where)
     return sorted(kept, key=lambda item: (solar_day(item), item.id))
@@ -96,13 +103,29 @@ def pin_items(items: Sequence[pystac.Item], path: Path) -> None:
     items : sequence of pystac.Item
     path : Path
         Replaced if it exists; written whole or not at all.
+
+    Raises
+    ------
+    InputError
+        A property holds text in one item and a number in another.
     """
     rows = []
     for item in items:
         row = item.to_dict(include_self_link=False, transform_hrefs=False)
-        row["links"] = []  # they lead back to the catalogue
-        rows.append(row)
-    table = stac_geoparquet.arrow.parse_stac_items_to_arrow(rows).read_all()
+        bounds = footprint_bounds(item)
+        place = {
+            "bbox": list(bounds),
+            "geometry": row["geometry"] or shapely.geometry.mapping(shapely.box(*bounds)),
+            "links": [],  # they lead back to the catalogue
+        }
+        rows.append(_EMPTY | dict(_without_nulls(row)) | place)
+    try:
+        table = stac_geoparquet.arrow.parse_stac_items_to_arrow(rows).read_all()
+    except (pa.ArrowException, ValueError, OverflowError) as error:
+        raise InputError(
+            f"The {len(rows)} items do not fit into one table ({error}). A property must be of "
+            "one type in all of them; name fewer `collections`, or mend the items."
+        ) from error
     with whole_file(path) as partial:
         stac_geoparquet.arrow.to_parquet(table, str(partial))
 
@@ -121,7 +144,8 @@ def read_items(path: Path) -> list[pystac.Item]:
         raise MissingError(f"There is no file {path}. Correct its name, or search again.")
     try:
         rows = list(stac_geoparquet.arrow.stac_table_to_items(pq.read_table(path)))
-        items = [pystac.Item.from_dict(_without_nulls(row)) for row in rows]
+        with _quiet():
+            items = [pystac.Item.from_dict(_EMPTY | dict(_without_nulls(row))) for row in rows]
     except (OSError, ValueError, KeyError, TypeError, pystac.STACError) as error:
         raise InputError(f"{path} is not a GeoParquet of STAC items: {error}") from error
     for item in items:
@@ -131,17 +155,41 @@ def read_items(path: Path) -> list[pystac.Item]:
 
 
 def items_digest(items: Iterable[pystac.Item]) -> str:
-    """16 hex digits over what items say, wherever their files lie."""
-    return digest(sorted((_said(item) for item in items), key=lambda said: str(said["id"])))
+    """16 hex digits over what items say, wherever their files lie and however they are signed."""
+    return digest(sorted(digest(_said(item)) for item in items))
 
 
 def _said(item: pystac.Item) -> dict[str, Any]:
     assets = {
-        key: asset.extra_fields | {"file": asset.href.rsplit("/", 1)[-1]}
+        key: asset.extra_fields | {"file": asset.href.split("?")[0].rsplit("/", 1)[-1]}
         for key, asset in item.assets.items()
     }
-    said = {"id": item.id, "bbox": item.bbox, "properties": item.properties, "assets": assets}
-    return dict(_without_nulls(json.loads(json.dumps(said, default=str))))
+    said = {
+        "id": item.id,
+        "bbox": footprint_bounds(item),
+        "properties": item.properties,
+        "assets": assets,
+    }
+    return dict(_plain(_without_nulls(json.loads(json.dumps(said, default=str)))))
+
+
+def _plain(value: Any) -> Any:
+    """10 for 10.0 and one way to write a time: Parquet does not keep how they were written.
+
+    Examples
+    --------
+    >>> _plain([10.0, 0.5, "2022-01-05T10:00:09.310000Z", "2022-01-05T10:00:10.000Z", "1.0"])
+    [10, 0.5, '2022-01-05T10:00:09.31Z', '2022-01-05T10:00:10Z', '1.0']
+    """
+    if isinstance(value, dict):
+        return {k: _plain(v) for k, v in value.items()}
+    if isinstance(value, list):
+        return [_plain(item) for item in value]
+    if isinstance(value, float) and value.is_integer():
+        return int(value)
+    if isinstance(value, str) and (match := _TIME.fullmatch(value)):
+        return match[1] + (match[2] or "").rstrip(".") + "Z"
+    return value
 
 
 def _stored(spec: ItemsSpec) -> Iterator[pystac.Item]:
@@ -165,16 +213,25 @@ def _static(path: Path) -> Iterator[pystac.Item]:
     if content.get("type") == "Feature":
         yield _parsed(content, path)
         return
+    if "links" not in content:
+        raise InputError(f"{path} is neither a STAC catalog nor an item. Name another file.")
     try:
-        for item in pystac.Catalog.from_file(str(path)).get_items(recursive=True):
+        for item in _catalog(path).get_items(recursive=True):
             item.make_asset_hrefs_absolute()
             yield item
-    except pystac.STACError as error:
+    except (pystac.STACError, pystac.STACTypeError, ValueError, KeyError, TypeError) as error:
         raise InputError(f"{path} is not a STAC catalog: {error}") from error
     except FileNotFoundError as error:
         raise MissingError(
             f"{path} links to {error.filename}, which is not there. Restore it, or remove the link."
         ) from error
+
+
+def _catalog(path: Path) -> pystac.Catalog:
+    found = pystac.read_file(str(path))  # Catalog.from_file refuses a collection
+    if not isinstance(found, pystac.Catalog):
+        raise TypeError(f"it is a {type(found).__name__}")
+    return found
 
 
 def _read_json(file: Path) -> dict[str, Any]:
@@ -190,7 +247,7 @@ def _read_json(file: Path) -> dict[str, Any]:
 def _parsed(content: dict[str, Any], file: Path) -> pystac.Item:
     try:
         item = pystac.Item.from_dict(content, href=str(file.absolute()))
-    except (pystac.STACError, KeyError, ValueError, TypeError) as error:
+    except (pystac.STACError, pystac.STACTypeError, KeyError, ValueError, TypeError) as error:
         raise InputError(
             f"{file} is not a STAC item: {type(error).__name__} {error}. Mend it, or remove it."
         ) from error
@@ -198,7 +255,7 @@ def _parsed(content: dict[str, Any], file: Path) -> pystac.Item:
     return item
 
 
-def _search(spec: ItemsSpec, period: PeriodSpec, area: Geometry | None) -> Iterator[pystac.Item]:
+def _search(spec: ItemsSpec, period: PeriodSpec, area: Geometry | None) -> list[pystac.Item]:
     url = str(spec.stac_api)
     try:
         client = Client.open(url, timeout=_TIMEOUT)
@@ -207,17 +264,26 @@ def _search(spec: ItemsSpec, period: PeriodSpec, area: Geometry | None) -> Itera
             datetime=_interval(period),
             intersects=None if area is None else area.json,
         )
-        yield from search.items()
+        found = list(search.items())
+        if not found:
+            raise NoItemsError(_nothing_matched(client, spec, period, area))
     except (APIError, OSError) as error:
         raise MissingError(
             f"The STAC API {url} did not answer: {error}. Check the address and the network; "
             "a run whose items are pinned needs no API."
         ) from error
+    except (ClientTypeError, DoesNotConformTo, pystac.STACError, ValueError, KeyError) as error:
+        raise InputError(
+            f"{url} is not a STAC API that can be searched ({error}). Name the address of its "
+            "landing page, or a static catalog as `catalog`."
+        ) from error
+    return found
 
 
-def _nothing_matched(spec: ItemsSpec, period: PeriodSpec, area: Geometry | None) -> str:
+def _nothing_matched(
+    client: Client, spec: ItemsSpec, period: PeriodSpec, area: Geometry | None
+) -> str:
     """Which of the conditions that the API applied itself left nothing."""
-    client = Client.open(str(spec.stac_api), timeout=_TIMEOUT)
     names = list(spec.collections)
     shape = None if area is None else area.json
 
@@ -293,10 +359,23 @@ def _check_assets(items: Sequence[pystac.Item], wanted: Sequence[str], where: st
         )
 
 
+@contextlib.contextmanager
+def _quiet() -> Iterator[None]:
+    """Without pystac's notes on extensions that it cannot bring up to date; none is read here."""
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", category=UserWarning, module=r"pystac\.extensions\.")
+        yield
+
+
+_EMPTY: dict[str, Any] = {"geometry": None, "assets": {}}
+"""What an item must have, even if there is nothing in it."""
+
+
 def _without_nulls(value: Any) -> Any:
-    """Columns that some items lack come back from Parquet as nulls."""
+    """Columns that some items lack come back from Parquet as nulls; it cannot hold empty dicts."""
     if isinstance(value, dict):
-        return {k: _without_nulls(v) for k, v in value.items() if v is not None}
+        kept = {k: _without_nulls(v) for k, v in value.items()}
+        return {k: v for k, v in kept.items() if v is not None and v != {}}
     if isinstance(value, list):
         return [_without_nulls(item) for item in value]
     return value

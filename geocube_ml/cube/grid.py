@@ -64,8 +64,9 @@ class Grid:
         ]
 
     def lonlat(self) -> Geometry:
-        """The grid's outline in EPSG:4326."""
-        return self.geobox.extent.to_crs("EPSG:4326", resolution=_edge_step(self.geobox))
+        """The grid's outline in EPSG:4326; two parts where it lies across the antimeridian."""
+        extent, step = self.geobox.extent, _edge_step(self.geobox)
+        return extent.to_crs("EPSG:4326", resolution=step, wrapdateline=True)
 
 
 def make_grid(spec: GridSpec, store: StoreSpec = _STORE, items: Sequence[pystac.Item] = ()) -> Grid:

@@ -18,6 +18,8 @@ from geocube_ml.errors import InputError, ReadError
 BOA_OFFSET = 1000
 """Counts that Sentinel-2's processing baseline 04.00 and later add."""
 
+_HALF_GLOBE = 180.0  # degrees
+
 _PRODUCT_BASELINE = re.compile(r"_N(\d{2})(\d{2})_")
 
 
@@ -95,7 +97,7 @@ def solar_day(item: pystac.Item) -> str:
 
 
 def footprint_bounds(item: pystac.Item) -> tuple[float, float, float, float]:
-    """West, south, east, north in degrees.
+    """West, south, east, north in degrees; west is above east across the antimeridian.
 
     Raises
     ------
@@ -105,11 +107,15 @@ def footprint_bounds(item: pystac.Item) -> tuple[float, float, float, float]:
     if item.bbox is not None:
         west, south, east, north = item.bbox if len(item.bbox) == 4 else (
             *item.bbox[0:2], *item.bbox[3:5])  # fmt: skip
-        return west, south, east, north
+        if item.geometry is None or east - west <= _HALF_GLOBE:
+            return west, south, east, north
     if item.geometry is None:
         raise InputError(f"Item {item.id} has neither bbox nor geometry. Add one.")
     lons, lats = zip(*_positions(item.geometry["coordinates"]), strict=True)
-    return min(lons), min(lats), max(lons), max(lats)
+    west, east = min(lons), max(lons)
+    if east - west > _HALF_GLOBE:  # no scene is so wide: it lies across the antimeridian
+        west, east = min(lon for lon in lons if lon > 0), max(lon for lon in lons if lon < 0)
+    return west, min(lats), east, max(lats)
 
 
 def asset_geobox(item: pystac.Item, key: str) -> GeoBox:

@@ -78,6 +78,8 @@ class Mosaic:
         rows, cols = y.stop - y.start, x.stop - x.start
         values = np.full((len(months), len(chosen), rows, cols), sensor.nodata, sensor.dtype)
         count = np.zeros((len(months), rows, cols), np.uint8)
+        if not rows or not cols:
+            return values, count
         for at, month in enumerate(months):
             seen = [
                 (granules, self._clear(granules, y, x))
@@ -200,13 +202,11 @@ def make_mosaic(
     InputError
         An item lacks an asset, or does not say what its offset is.
     """
-    return Mosaic(
-        source,
-        grid,
-        period.months,
-        scenes_by_month(items, source, grid.geobox),
-        token=f"{source.digest()}-{items_digest(items)}",
-    )
+    scenes = scenes_by_month(items, source, grid.geobox)
+    # two archives may say the same of other pixels
+    files = digest([g.hrefs for month in scenes.values() for s in month for g in s.granules])
+    token = f"{source.digest()}-{items_digest(items)}-{files}"
+    return Mosaic(source, grid, period.months, scenes, token)
 
 
 def monthly_mosaics(mosaic: Mosaic, name: str = "s2") -> xr.Dataset:
@@ -302,12 +302,11 @@ def _spans(key: Any, shape: tuple[int, ...]) -> tuple[list[slice], tuple[Any, ..
     spans: list[slice] = []
     within: list[Any] = []
     for part, n in zip(key, shape, strict=True):
-        if isinstance(part, slice) and part.step in (None, 1):
-            span = slice(*part.indices(n)[:2])
-            at: Any = slice(None)
-        elif isinstance(part, slice) and (part.step > 0):
+        if isinstance(part, slice) and (part.step or 1) > 0:
             start, stop, step = part.indices(n)
-            span, at = slice(start, stop), slice(0, stop - start, step)
+            stop = max(start, stop)  # dask asks for nothing as slice(2, 1, 3)
+            span: slice = slice(start, stop)
+            at: Any = slice(0, stop - start, step)
         elif isinstance(part, int | np.integer):
             span, at = slice(int(part), int(part) + 1), 0
         else:

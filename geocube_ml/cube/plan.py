@@ -9,6 +9,8 @@ import numpy as np
 
 from geocube_ml.cube.mosaic import Mosaic
 
+_RESAMPLING = 160  # bytes a pixel, measured: places, weights and sums of one raster
+
 
 @dataclass(frozen=True)
 class Price:
@@ -62,10 +64,10 @@ def price(mosaic: Mosaic) -> Price:
             n = [len(scene.within(tile.y, tile.x)) for scene in scenes]
             reads += sum(n) * (n_band + n_mask)
             read_bytes += sum(n) * pixels * (n_band * size + n_mask * mask_size)
-            # masks of all granules; of one band the planes, ranked copies and working arrays
-            busiest = max(busiest, pixels * (sum(n) + len(n) * (3 * size + 2)))
+            # masks of all granules; of two bands the planes, of one the ranked copies
+            busiest = max(busiest, pixels * (sum(n) + len(n) * (3 * size + 3)))
         written = len(mosaic.months) * pixels * (n_band * size + 1)
-        worker = max(worker, 2 * written + busiest + 8 * pixels * size)
+        worker = max(worker, 2 * written + busiest + _RESAMPLING * pixels)
     rows, cols = mosaic.grid.shape
     return Price(
         tiles=len(mosaic.grid.tiles),

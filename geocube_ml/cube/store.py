@@ -81,7 +81,8 @@ class CubeStore:
         """
         self._check(variables, digest)
         sweep(self.path)
-        xr.Dataset(coords=coords, attrs=dict(attrs or {})).to_zarr(
+        said = {**self._said(), **(attrs or {})}
+        xr.Dataset(coords=coords, attrs=said).to_zarr(
             self.path, mode="a", zarr_format=3, consolidated=False
         )
         group = zarr.open_group(self.path, mode="r+")
@@ -102,6 +103,13 @@ class CubeStore:
             for name in names:
                 if name in group:
                     del group[name]
+
+    def _said(self) -> dict[str, Any]:
+        """The group's attributes, which writing to it would replace."""
+        if not (self.path / "zarr.json").exists():
+            return {}
+        attrs = zarr.open_group(self.path, mode="r").attrs.asdict()
+        return {name: value for name, value in attrs.items() if name != "coordinates"}  # xarray's
 
     def _check(self, variables: Sequence[Variable], digest: str) -> None:
         if not (self.path / "zarr.json").exists():

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 from dask.base import compute
@@ -44,5 +45,6 @@ def for_each_tile(
             note(done, len(tiles))
 
     tasks = [delayed(work, pure=False)(tile, dask_key_name=f"tile-{tile.name}") for tile in tiles]
-    with Callback(posttask=count):
-        compute(*tasks, scheduler="threads", num_workers=workers)
+    # dask raises while other tiles are still being written; leaving the pool waits for them
+    with ThreadPoolExecutor(workers) as pool, Callback(posttask=count):
+        compute(*tasks, scheduler="threads", pool=pool)

@@ -7,7 +7,7 @@ chunks without one are not read.  The pixels are picked from a patch by a kernel
 from __future__ import annotations
 
 import warnings
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from math import ceil
 from typing import Any
 
@@ -44,19 +44,19 @@ def gather_samples(cube: xr.Dataset, spec: SamplesSpec = _DEFAULT) -> xr.Dataset
     xarray.Dataset
         Along ``sample``: the source (sample, time, band) as counts, ``label`` uint8, ``polygon``
         int32, ``x`` and ``y`` (metres), ``block`` int64, ``fold_block`` and ``fold_polygon``
-        int16.  A polygon lies wholly in one fold of either kind: its block is that of the mean
-        of its pixels.  Attribute ``n_unobserved`` counts labelled pixels left out because no
-        month has an observation.
+        int16; row by row as the map lies, however the cube is chunked.  A polygon lies wholly
+        in one fold of either kind: its block is that of the mean of its pixels.  Attribute
+        ``n_unobserved`` counts labelled pixels left out because no month has an observation.
 
     Raises
     ------
     InputError
-        No labelled pixel, or fewer blocks or polygons than folds.
+        No labelled pixel, or fewer blocks, polygons or samples of any class than folds.
     """
     name = source_name(cube)
-    edge = _chunk_edge(cube[name])
-    rows, cols = _drawn(cube, spec, edge)
-    series, observed = _series(cube[name], rows, cols, edge)
+    shape = _chunk_shape(cube[name])
+    rows, cols = _drawn(cube, spec, shape)
+    series, observed = _series(cube[name], rows, cols, shape)
     if not observed.any():
         raise InputError(
             f"None of the {len(rows)} labelled pixels has an observation in any month. Widen the "
@@ -103,61 +103,71 @@ def source_name(data: xr.Dataset) -> str:
     return names[0]
 
 
-def _chunk_edge(source: xr.DataArray) -> int:
-    """Edge of a storage chunk; of the whole array where it is not chunked."""
+def _chunk_shape(source: xr.DataArray) -> tuple[int, int]:
+    """Rows and columns of a storage chunk; of the whole array where it is not chunked."""
     sizes = dict(source.chunksizes)
-    return int(max(sizes["y"][0], sizes["x"][0])) if sizes else max(source.shape[-2:])
+    rows, cols = (max(sizes[dim]) if sizes else source.sizes[dim] for dim in ("y", "x"))
+    return rows, cols
 
 
-def _patches(data: xr.Dataset, edge: int) -> Iterator[tuple[int, int, xr.Dataset]]:
+def _patches(
+    data: xr.Dataset, shape: tuple[int, int], fill: Mapping[str, float]
+) -> Iterator[tuple[int, int, xr.Dataset]]:
     """First row, first column and lazy content of each storage chunk, row by row."""
     rows, cols = data.sizes["y"], data.sizes["x"]
+    high, wide = shape
     # xbatcher drops what does not fill a patch, so the last ones are filled up
-    fill = {name: variable.attrs.get("nodata", 0) for name, variable in data.items()}
     padded = data.drop_vars(list(data.coords)).pad(
-        y=(0, -rows % edge), x=(0, -cols % edge), constant_values=fill
+        y=(0, -rows % high), x=(0, -cols % wide), constant_values=fill
     )
     # a dimension that is left out would be cut into single steps
     sizes = {dim: n for dim, n in data.sizes.items() if dim not in ("y", "x")}
-    generator = BatchGenerator(padded, {**sizes, "y": edge, "x": edge}, preload_batch=False)
-    wide = ceil(cols / edge)
+    generator = BatchGenerator(padded, {**sizes, "y": high, "x": wide}, preload_batch=False)
+    across = ceil(cols / wide)
     for at, patch in enumerate(generator):
-        yield edge * (at // wide), edge * (at % wide), patch
+        yield high * (at // across), wide * (at % across), patch
 
 
-def _drawn(cube: xr.Dataset, spec: SamplesSpec, edge: int) -> tuple[NDArray[Any], NDArray[Any]]:
-    """Rows and columns of the pixels that are taken, in the order of the chunks."""
-    found: list[tuple[NDArray[Any], NDArray[Any], NDArray[Any]]] = []
-    for top, left, patch in _patches(cube[["label", "polygon"]], edge):
+def _drawn(
+    cube: xr.Dataset, spec: SamplesSpec, shape: tuple[int, int]
+) -> tuple[NDArray[Any], NDArray[Any]]:
+    """Rows and columns of the pixels that are taken, row by row."""
+    found: list[tuple[NDArray[Any], ...]] = []
+    fill = {"label": UNKNOWN, "polygon": 0}
+    for top, left, patch in _patches(cube[["label", "polygon"]], shape, fill):
         label = patch["label"].values
         row, col = np.nonzero(label != UNKNOWN)
         if row.size:
-            group = patch["polygon"].values[row, col].astype(np.int64)
-            # pixels outside polygons (a background class) are drawn by chunk, class by class
-            group = np.where(
-                group > 0, group, -1 - 256 * len(found) - label[row, col].astype(np.int64)
-            )
-            found.append((row + top, col + left, group))
+            polygon = patch["polygon"].values[row, col]
+            found.append((row + top, col + left, polygon, label[row, col]))
     if not found:
         raise InputError(
             "The cube has no labelled pixel. Look at the listing of lost polygons beside it; "
             "lower `labels.inset_m` or correct the labels' class column."
         )
-    rows, cols, groups = (np.concatenate(part) for part in zip(*found, strict=True))
+    rows, cols, polygon, label = (np.concatenate(part) for part in zip(*found, strict=True))
+    order = np.lexsort((cols, rows))  # the samples do not depend on how the cube is chunked
+    rows, cols, polygon, label = rows[order], cols[order], polygon[order], label[order]
     if spec.per_polygon is not None:
-        kept = draw(groups, spec.per_polygon, np.random.default_rng(spec.seed))
+        # pixels outside polygons (a background class) are drawn by block, class by class
+        block = blocks(cube["x"].values[cols], cube["y"].values[rows], spec.block_m)
+        within = np.unique(block, return_inverse=True)[1]
+        group = np.where(polygon > 0, polygon, -1 - 256 * within - label)
+        kept = draw(group, spec.per_polygon, np.random.default_rng(spec.seed))
         rows, cols = rows[kept], cols[kept]
     return rows, cols
 
 
 def _series(
-    source: xr.DataArray, rows: NDArray[Any], cols: NDArray[Any], edge: int
+    source: xr.DataArray, rows: NDArray[Any], cols: NDArray[Any], shape: tuple[int, int]
 ) -> tuple[NDArray[Any], NDArray[np.bool_]]:
     """(n, time, band) counts of the pixels, and where any month was observed."""
     n_time, n_band = source.shape[:2]
     out = np.empty((len(rows), n_time, n_band), source.dtype)
-    for top, left, patch in _patches(source.to_dataset(name="source"), edge):
-        here = np.flatnonzero((rows // edge == top // edge) & (cols // edge == left // edge))
+    high, wide = shape
+    fill = {"source": source.attrs["nodata"]}
+    for top, left, patch in _patches(source.to_dataset(name="source"), shape, fill):
+        here = np.flatnonzero((rows // high == top // high) & (cols // wide == left // wide))
         if here.size:
             out[here] = gather(patch["source"].values, rows[here] - top, cols[here] - left)
     observed = np.asarray(has_data(out, source.attrs["nodata"]).any(axis=(1, 2)))
@@ -185,11 +195,17 @@ def _folds(
     label: NDArray[Any], group: NDArray[Any], spec: SamplesSpec, kind: str
 ) -> NDArray[np.int16]:
     """Fold of each sample; groups stay whole, classes are spread as evenly as that allows."""
-    n = len(np.unique(group))
+    _, first, at = np.unique(group, return_index=True, return_inverse=True)
+    n, most = len(first), int(np.bincount(label).max())
     if n < spec.n_fold:
         raise InputError(
             f"{spec.n_fold} folds need as many {kind}, but the samples lie in {n}. Lower "
             f"`samples.n_fold`, or `samples.block_m` ({spec.block_m:g} m now)."
+        )
+    if most < spec.n_fold:
+        raise InputError(
+            f"{spec.n_fold} folds need a class with as many samples, but the largest has {most}. "
+            "Lower `samples.n_fold`, or raise `samples.per_polygon`."
         )
     folds = np.empty(len(label), np.int16)
     splitter = StratifiedGroupKFold(spec.n_fold, shuffle=True, random_state=spec.seed)
@@ -198,7 +214,12 @@ def _folds(
         warnings.filterwarnings("ignore", "The least populated class", UserWarning)
         for fold, (_, test) in enumerate(splitter.split(label, label, group)):
             folds[test] = fold
-    return folds
+    of_group = folds[first]
+    for empty in np.setdiff1d(np.arange(spec.n_fold), of_group):
+        # few groups of mixed classes can leave a fold empty: it gets the smallest of the fullest
+        fullest = np.flatnonzero(of_group == np.bincount(of_group).argmax())
+        of_group[fullest[np.bincount(at)[fullest].argmin()]] = empty
+    return of_group[at]
 
 
 def _kept_attrs(variable: xr.DataArray) -> dict[str, Any]:

@@ -73,5 +73,6 @@ def kappa(matrix: NDArray[Any]) -> float:
     total = matrix.sum()
     if not total:
         return float("nan")
-    chance = float((matrix.sum(axis=0) * matrix.sum(axis=1)).sum() / total**2)
+    # shares, because products of counts leave 64 bits from 3e9 pixels on
+    chance = float(((matrix.sum(axis=0) / total) * (matrix.sum(axis=1) / total)).sum())
     return (overall_accuracy(matrix) - chance) / (1 - chance) if chance < 1 else float("nan")

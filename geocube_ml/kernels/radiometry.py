@@ -24,7 +24,8 @@ def lower(values: NDArray[Any], by: int, nodata: float) -> NDArray[Any]:
     -------
     array of the same shape and dtype
         At least ``nodata + 1`` where there is data: a surface so dark that it would fall to
-        nodata or below zero stays the darkest surface.
+        nodata or below zero stays the darkest surface.  At least the lowest value of the dtype
+        where nodata is its highest.
 
     Examples
     --------
@@ -33,5 +34,7 @@ def lower(values: NDArray[Any], by: int, nodata: float) -> NDArray[Any]:
     """
     if by == 0:
         return values
-    lowered = np.maximum(values.astype(np.int32) - by, int(nodata) + 1)
+    info = np.iinfo(values.dtype)
+    darkest = int(nodata) + 1 if nodata < info.max else info.min
+    lowered = np.maximum(values.astype(np.int32) - by, darkest)
     return np.where(values == nodata, values, lowered.astype(values.dtype))

@@ -16,11 +16,12 @@ from numpy.typing import NDArray
 from pyproj import CRS, Proj
 
 from geocube_ml.cube.grid import Grid
-from geocube_ml.errors import InputError, MissingError
+from geocube_ml.errors import GeocubeError, InputError, MissingError
 from geocube_ml.kernels.polygons import burn, inset, overlaps
-from geocube_ml.spec.labels import ClassScheme, ClassSpec, LabelsSpec
+from geocube_ml.spec.labels import UNKNOWN, ClassScheme, ClassSpec, LabelsSpec
 
 _MAX_SCALE_ERROR = 0.005  # of a buffer measured in the grid's CRS
+_EQUAL_AREA = "EPSG:6933"  # of the whole globe, in metres
 
 
 @dataclass(frozen=True)
@@ -81,8 +82,8 @@ def read_labels(spec: LabelsSpec, grid: Grid) -> Labels:
     outside the cube, vanished under the buffer, smaller than a pixel) is listed and skipped.
     """
     raw = _read(spec)
-    book = _Book()
-    every = _known_geometry(raw, spec, book).to_crs(str(grid.geobox.crs))
+    book = _Book(grid)
+    every = _projected(_known_geometry(raw, spec, book), spec, grid, book)
     every = every.set_geometry(gpd.GeoSeries(_mended(every, book), every.index, crs=every.crs))
     wanted, specs = _known_class(every, spec, book)
     shapes = wanted.geometry.to_numpy()
@@ -91,8 +92,9 @@ def read_labels(spec: LabelsSpec, grid: Grid) -> Labels:
     if not inside.any():
         raise InputError(_elsewhere(spec, wanted, grid))
     for at in np.flatnonzero(~inside):
-        book.lost(wanted.iloc[at], "outside the cube", shapes[at])
-    wanted, shapes = wanted[inside].assign(area_m2=shapely.area(shapes[inside])), shapes[inside]
+        reason = "without an area" if shapely.is_empty(shapes[at]) else "outside the cube"
+        book.lost(wanted.iloc[at], reason, shapes[at])
+    wanted, shapes = wanted[inside].assign(area_m2=book.area(shapes[inside])), shapes[inside]
 
     shrunk = _inset(shapes, spec.inset_m, grid)
     empty = shapely.is_empty(shrunk)
@@ -122,11 +124,21 @@ def read_labels(spec: LabelsSpec, grid: Grid) -> Labels:
 class _Book:
     """What was lost, mended or disputed, in the order in which it was found."""
 
-    def __init__(self) -> None:
+    def __init__(self, grid: Grid) -> None:
+        self._crs = str(grid.geobox.crs)
+        self._true = _scale_error(grid) <= _MAX_SCALE_ERROR
         self._rows: list[tuple[int, str, str, float]] = []
 
+    def area(self, shapes: NDArray[Any]) -> NDArray[np.float64]:
+        """Square metres on the ground of shapes in the grid's CRS."""
+        series = gpd.GeoSeries(shapes, crs=self._crs)
+        found: NDArray[np.float64] = (
+            series if self._true else series.to_crs(_EQUAL_AREA)
+        ).area.to_numpy()
+        return found
+
     def lost(self, row: Any, reason: str, shape: Any) -> None:
-        area = 0.0 if shape is None else float(shapely.area(shape))
+        area = 0.0 if shape is None else float(self.area(np.array([shape], object))[0])
         self._rows.append((int(row["feature"]), str(row["class"]), reason, round(area, 1)))
 
     def table(self) -> pd.DataFrame:
@@ -142,6 +154,8 @@ def _read(spec: LabelsSpec) -> gpd.GeoDataFrame:
             frame = gpd.read_parquet(path)
         else:
             frame = gpd.read_file(path, layer=_layer(path, spec.layer))
+    except GeocubeError:
+        raise
     except (
         OSError,
         ValueError,
@@ -199,7 +213,9 @@ def _known_geometry(raw: gpd.GeoDataFrame, spec: LabelsSpec, book: _Book) -> gpd
     polygonal = np.isin(shapely.get_type_id(shapes), (3, 6)) & ~shapely.is_empty(shapes)
     finite = np.array([bool(np.isfinite(shapely.get_coordinates(s)).all()) for s in shapes])
     for at in np.flatnonzero(~polygonal):
-        kind = "no geometry" if shapes[at] is None else f"a {shapes[at].geom_type}, not a polygon"
+        shape = shapes[at]
+        none = shape is None or shapely.is_empty(shape)
+        kind = "no geometry" if none else f"a {shape.geom_type}, not a polygon"
         book.lost(raw.iloc[at], kind, None)
     for at in np.flatnonzero(polygonal & ~finite):
         book.lost(raw.iloc[at], "coordinates that are not numbers", None)
@@ -208,6 +224,19 @@ def _known_geometry(raw: gpd.GeoDataFrame, spec: LabelsSpec, book: _Book) -> gpd
         kinds = ", ".join(sorted({"none" if s is None else s.geom_type for s in shapes}))
         raise InputError(f"{spec.path} has no polygons, its geometries are: {kinds}.")
     return raw[good]
+
+
+def _projected(
+    frame: gpd.GeoDataFrame, spec: LabelsSpec, grid: Grid, book: _Book
+) -> gpd.GeoDataFrame:
+    """Polygons in the grid's CRS; what lies where that CRS ends is outside the cube."""
+    there = frame.to_crs(str(grid.geobox.crs))
+    finite = np.isfinite(there.bounds.to_numpy()).all(axis=1)
+    if not finite.any():
+        raise InputError(_elsewhere(spec, frame, grid))
+    for at in np.flatnonzero(~finite):
+        book.lost(frame.iloc[at], "outside the cube", None)
+    return there[finite]
 
 
 def _known_class(
@@ -220,6 +249,7 @@ def _known_class(
         raise InputError(
             f"{spec.path}: every value of {spec.class_column!r} is empty. Name another column."
         )
+    _check_number(specs, spec)
     name_of = {value: c.name for c in specs for value in (c.values or (c.name,))}
     known = np.array([value in name_of for value in values])
     for at in np.flatnonzero(~known):
@@ -237,6 +267,20 @@ def _known_class(
     return named, specs
 
 
+def _check_number(specs: Sequence[ClassSpec], spec: LabelsSpec) -> None:
+    """Classes that the file names must be as distinct and as few as those of a recipe."""
+    if len(specs) >= UNKNOWN:
+        raise InputError(
+            f"{spec.path}: {spec.class_column!r} has {len(specs)} values, at most {UNKNOWN - 1} "
+            "classes fit into one byte. Name another column, or list `labels.classes`."
+        )
+    if spec.background and spec.background.name in {c.name for c in specs}:
+        raise InputError(
+            f"{spec.path}: {spec.background.name!r} is both a value of {spec.class_column!r} and "
+            "the background's name. Give the background another name."
+        )
+
+
 def _mended(frame: gpd.GeoDataFrame, book: _Book) -> NDArray[Any]:
     shapes: NDArray[Any] = frame.geometry.to_numpy().copy()
     for at in np.flatnonzero(~shapely.is_valid(shapes)):
@@ -252,16 +296,21 @@ def _inset(shapes: NDArray[Any], distance: float, grid: Grid) -> NDArray[Any]:
     series = gpd.GeoSeries(shapes, crs=str(grid.geobox.crs))
     if distance == 0 or _scale_error(grid) <= _MAX_SCALE_ERROR:
         return inset(shapes, distance)
-    utm = series.to_crs(series.estimate_utm_crs())
-    shrunk = gpd.GeoSeries(inset(utm.to_numpy(), distance), crs=utm.crs)
-    back: NDArray[Any] = shrunk.to_crs(str(grid.geobox.crs)).to_numpy()
-    return back
+    shrunk = shapes.copy()
+    lon = series.representative_point().to_crs("EPSG:4326").x.to_numpy()
+    zone = np.floor(lon / 6)  # a UTM zone is true for its six degrees only
+    for one in np.unique(zone):
+        here = series[zone == one]
+        utm = here.to_crs(here.estimate_utm_crs())
+        within = gpd.GeoSeries(inset(utm.to_numpy(), distance), crs=utm.crs)
+        shrunk[zone == one] = within.to_crs(str(grid.geobox.crs)).to_numpy()
+    return shrunk
 
 
 def _scale_error(grid: Grid) -> float:
     """How far a metre of the grid's CRS is from a metre on the ground, at worst."""
-    ring = grid.lonlat().geom.exterior.coords
-    factors = [Proj(CRS(str(grid.geobox.crs))).get_factors(lon, lat) for lon, lat, *_ in ring]
+    ring = shapely.get_coordinates(grid.lonlat().geom)
+    factors = [Proj(CRS(str(grid.geobox.crs))).get_factors(lon, lat) for lon, lat in ring]
     scales = [s for f in factors for s in (f.meridional_scale, f.parallel_scale)]
     return float(max(abs(scale - 1) for scale in scales))
 
@@ -297,10 +346,11 @@ def _coded(
     lacking = [c.name for c in specs if c.name not in present]
     losses = book.table()
     if lacking and (spec.empty_class == "error" or not present):
+        why = _why(losses, next(c for c in specs if c.name == lacking[0]))
         raise InputError(
-            f"No labelled pixel is left of: {', '.join(lacking)}. "
-            f"{_why(losses, lacking[0])} Lower `labels.inset_m` ({spec.inset_m:g} m now), widen "
-            "the grid, leave the class out of `labels.classes`, or set `labels.empty_class: drop`."
+            f"No labelled pixel is left of: {', '.join(lacking)}. {why} Lower `labels.inset_m` "
+            f"({spec.inset_m:g} m now), widen the grid, leave the class out of `labels.classes`, "
+            "or set `labels.empty_class: drop`."
         )
     every = ClassScheme.of((*specs, *([spec.background] if spec.background else [])))
     # a class that is dropped takes its colour with it
@@ -315,11 +365,14 @@ def _coded(
     return Labels(frame, disputed, taken, classes, background, losses)
 
 
-def _why(losses: pd.DataFrame, name: str) -> str:
-    reasons = losses[losses["class"] == name]["reason"].value_counts()
+def _why(losses: pd.DataFrame, lacking: ClassSpec) -> str:
+    """Polygons that were lost before their value became a class stand under their value."""
+    names = {lacking.name, *lacking.values}
+    reasons = losses[losses["class"].isin(names)]["reason"].value_counts()
     if reasons.empty:
-        return f"The file has no polygon of {name}."
-    return f"Of {name}: " + ", ".join(f"{n} {reason}" for reason, n in reasons.items()) + "."
+        return f"The file has no polygon of {lacking.name}."
+    counted = ", ".join(f"{n} {reason}" for reason, n in reasons.items())
+    return f"Of {lacking.name}: {counted}."
 
 
 def _elsewhere(spec: LabelsSpec, frame: gpd.GeoDataFrame, grid: Grid) -> str:

@@ -6,6 +6,8 @@ A folder: ``bundle.json``, and the weights as ``weights.safetensors`` (networks)
 
 from __future__ import annotations
 
+import zipfile
+import zlib
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Self
@@ -14,6 +16,7 @@ import numpy as np
 import safetensors.torch
 import skops.io
 from numpy.typing import NDArray
+from sklearn.ensemble import RandomForestClassifier
 
 from geocube_ml.errors import GridMismatch, InputError, MissingError
 from geocube_ml.files import read_json, whole_folder, write_json
@@ -29,6 +32,12 @@ from geocube_ml.spec.models import ForestSpec, TempCNNSpec
 Classifier = NetworkClassifier | ForestClassifier
 
 _SKOPS_TYPES = ["sklearn.tree._tree.Tree", "numpy.dtype"]
+
+_DAMAGE = (
+    ValueError, KeyError, TypeError, AttributeError, RuntimeError, OSError, EOFError,
+    zlib.error, zipfile.BadZipFile, safetensors.SafetensorError,
+)  # fmt: skip
+"""What reading a damaged bundle can raise."""
 
 
 class Fit(Spec):
@@ -132,25 +141,34 @@ class ModelBundle:
             classes = ClassScheme.model_validate(said["classes"])
             fit = Fit.model_validate(said["fit"])
             classifier = _load(folder, said, fit, len(classes.names))
-        except (ValueError, KeyError, TypeError, RuntimeError, OSError,
-                safetensors.SafetensorError) as error:  # fmt: skip
+            return cls(said["name"], classifier, fit, classes, said["facts"])
+        except _DAMAGE as error:
             raise InputError(
                 f"The model at {folder} is damaged ({type(error).__name__}: {error}). "
                 "Train it again: --redo train."
             ) from error
-        return cls(said["name"], classifier, fit, classes, said["facts"])
 
 
 def _load(folder: Path, said: dict[str, Any], fit: Fit, n_class: int) -> Classifier:
     if said["spec"]["kind"] == "forest":
         forest = skops.io.load(folder / "forest.skops", trusted=_SKOPS_TYPES)
+        _same("forest", type(forest).__name__, RandomForestClassifier.__name__)
+        _same("forest's inputs", forest.n_features_in_, len(fit.months) * len(fit.bands))
+        if max(forest.classes_) >= n_class:
+            raise ValueError(f"the forest has a class {max(forest.classes_)} of {n_class}")
         return ForestClassifier(ForestSpec.model_validate(said["spec"]), forest, n_class)
     spec = TempCNNSpec.model_validate(said["spec"])
     network = TempCNN(spec, len(fit.bands) + 1, len(fit.months), n_class)
     network.load_state_dict(safetensors.torch.load_file(folder / "weights.safetensors"))
     scaling = Scaling(*(np.array(said["scaling"][k], np.float32) for k in ("mean", "std")))
+    _same("scaling's bands", (scaling.mean.shape, scaling.std.shape), ((len(fit.bands),),) * 2)
     history = [(a, b) for a, b in said["history"]]
     return NetworkClassifier(spec, scaling, network, history)
+
+
+def _same(what: str, found: object, described: object) -> None:
+    if found != described:
+        raise ValueError(f"the {what}: {found} in the file, {described} by the description")
 
 
 def _list(values: tuple[Any, ...]) -> str:

@@ -83,13 +83,19 @@ def fit_network(
     Raises
     ------
     InputError
-        The loss is not a number.
+        Fewer than two rows to train on, or the loss is not a number.
 
     Notes
     -----
     AdamW with a one-cycle schedule (Smith and Topin 2019), cross entropy.  Seeded; the same
     rows in the same order on the same machine give the same weights.
     """
+    n_train = int((~validation).sum())
+    if n_train < 2:  # a batch is normalized by its own spread
+        raise InputError(
+            f"A network needs at least 2 rows to train on, got {n_train}. Label more polygons, or "
+            "take a forest."
+        )
     scaling = Scaling.learn(series[~validation])
     inputs, target = _tensor(scaling, series), torch.from_numpy(label.astype(np.int64))
     train, held = (torch.from_numpy(np.flatnonzero(v)) for v in (~validation, validation))
@@ -119,12 +125,13 @@ def fit_network(
                 optimizer.step()
                 schedule.step()
                 total += float(loss.detach())
-            if not np.isfinite(total):
-                raise InputError(
-                    f"The loss of epoch {epoch + 1} is {total}. Lower the model's `learning_rate` "
-                    f"({spec.learning_rate:g} now), and look for infinite values in the samples."
-                )
             seen = _loss(network, inputs[held], target[held]) if len(held) else None
+            if not np.isfinite([total, seen or 0]).all():
+                raise InputError(
+                    f"The loss of epoch {epoch + 1} is {total / batches:g}, validation {seen}. "
+                    f"Lower the model's `learning_rate` ({spec.learning_rate:g} now), and look for "
+                    "infinite values in the samples."
+                )
             classifier.history.append((total / batches, seen))
             if note is not None:
                 note(epoch + 1, spec.epochs)

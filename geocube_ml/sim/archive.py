@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import json
 import multiprocessing
-import os
 import shutil
 from collections.abc import Callable, Iterator
 from concurrent.futures import FIRST_COMPLETED, ProcessPoolExecutor, wait
@@ -67,15 +66,16 @@ class Archive:
     """Macro-F1 of the best possible map."""
 
 
-def make_archive(spec: SimSpec, *, workers: int | None = None, note: Note | None = None) -> Archive:
+def make_archive(spec: SimSpec, *, workers: int = 1, note: Note | None = None) -> Archive:
     """Make a simulated archive, or return at once if it is there.
 
     Parameters
     ----------
     spec : SimSpec
         Equal specs give equal files, byte for byte.
-    workers : int, optional
-        Processes that make scenes; one a core by default.
+    workers : int
+        Processes that make scenes.  With more than one, a script that calls this needs the usual
+        ``if __name__ == "__main__":``.
     note : callable, optional
         Called with the stage (``scenes``, ``labels``, ``maps``), the steps done and their number.
 
@@ -99,7 +99,7 @@ def make_archive(spec: SimSpec, *, workers: int | None = None, note: Note | None
         return open_archive(folder)
 
     _clear(folder)
-    _make_scenes(spec, workers or os.cpu_count() or 1, note)
+    _make_scenes(spec, workers, note)
     write_labels(spec, folder / "labels.gpkg")
     note("labels", 1, 1)
     best_f1 = _write_maps(spec, folder, note)

@@ -13,7 +13,8 @@ import os
 import re
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Annotated, Any, Self
+from types import NoneType, UnionType
+from typing import Annotated, Any, Self, Union, get_args, get_origin
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, ValidationError, ValidationInfo
 from pydantic_core import ErrorDetails
@@ -42,7 +43,11 @@ class Spec(BaseModel):
     """A frozen value that says what to compute."""
 
     model_config = ConfigDict(
-        frozen=True, extra="forbid", use_attribute_docstrings=True, protected_namespaces=()
+        frozen=True,
+        extra="forbid",
+        use_attribute_docstrings=True,
+        protected_namespaces=(),
+        validate_default=True,  # a default that is stated (100 for 100.0) changes no digest
     )
 
     def result(self) -> dict[str, Any]:
@@ -97,10 +102,10 @@ def _locate(text: str, info: ValidationInfo) -> str:
     """Fill in ``${VARIABLE}`` and ``${VARIABLE:-default}``, make a relative path absolute."""
 
     def fill(match: re.Match[str]) -> str:
-        found = os.environ.get(match[1], match[2])
+        found = os.environ.get(match[1]) or match[2]  # empty is as good as not set, as in a shell
         if found is None:
             raise ValueError(
-                f"the environment variable {match[1]} in {text!r} is not set; "
+                f"the environment variable {match[1]} in {text!r} is not set, or empty; "
                 f"set it, or write ${{{match[1]}:-a default}}"
             )
         return found
@@ -118,37 +123,41 @@ Location = Annotated[str, AfterValidator(_locate)]
 
 def _sentence(cls: type[BaseModel], fault: ErrorDetails) -> str:
     """One fault as a sentence: where, what, and the next step."""
-    place = ".".join(str(part) for part in fault["loc"]) or "the recipe"
+    here: Any = cls
+    known: list[str] = []
+    shown: list[str] = []
+    for part in fault["loc"]:
+        known = sorted(getattr(here, "model_fields", ()))
+        here, stands = _inside(here, part)
+        shown += [str(part)] if stands else []
+    place = ".".join(shown) + ": " if shown else ""
     if fault["type"] == "extra_forbidden":
-        known = _known_keys(cls, fault["loc"][:-1])
-        near = difflib.get_close_matches(str(fault["loc"][-1]), known, n=1, cutoff=0.5)
-        hint = f"did you mean {near[0]!r}?" if near else f"known keys: {', '.join(sorted(known))}."
-        return f"{place}: unknown key {str(fault['loc'][-1])!r}; {hint}"
+        near = difflib.get_close_matches(shown[-1], known, n=1, cutoff=0.5)
+        hint = f"did you mean {near[0]!r}?" if near else f"known keys: {', '.join(known)}."
+        return f"{place}unknown key {shown[-1]!r}; {hint}"
     if fault["type"] == "missing":
-        return f"{place}: this key is missing; add it."
+        return f"{place}this key is missing; add it."
     if fault["type"] == "value_error":
-        return f"{place}: {fault['ctx']['error']}."
-    return f"{place}: {fault['msg'].rstrip('.')}, got {fault['input']!r}."
+        return f"{place}{fault['ctx']['error']}."
+    if fault["type"] == "union_tag_invalid":
+        kind, kinds = fault["ctx"]["tag"], fault["ctx"]["expected_tags"]
+        return f"{place}the kind {kind!r} is not one of {kinds}; add `kind:` with one of them."
+    return f"{place}{fault['msg'].rstrip('.')}, got {fault['input']!r}."
 
 
-def _known_keys(cls: type[BaseModel], path: tuple[int | str, ...]) -> list[str]:
-    """The keys allowed at a place; follows nested specs, mappings and tagged unions."""
-    here: list[type[BaseModel]] = [cls]
-    for part in path:
-        nested = [n for spec in here for n in _nested(spec, str(part))]
-        here = nested or here  # an index, a mapping's key or a union's tag adds no level
-    return sorted({name for spec in here for name in spec.model_fields})
+def _inside(annotation: Any, part: int | str) -> tuple[Any, bool]:
+    """What is allowed one part further down, and whether that part stands in the file.
 
-
-def _nested(spec: type[BaseModel], name: str) -> list[type[BaseModel]]:
-    field = spec.model_fields.get(name)
-    if field is not None:
-        return _specs_in(field.annotation)
-    kind = spec.model_fields.get("kind")
-    return [spec] if kind is not None and name == kind.default else []
-
-
-def _specs_in(annotation: Any) -> list[type[BaseModel]]:
+    Keys and indices do; the tag by which pydantic names a member of a union does not.
+    """
+    args = [arg for arg in get_args(annotation) if arg not in (NoneType, Ellipsis)]
+    inside, stands = args[-1] if args else None, True  # a mapping's value, a tuple's item
     if isinstance(annotation, type) and issubclass(annotation, BaseModel):
-        return [annotation]
-    return [spec for part in getattr(annotation, "__args__", ()) for spec in _specs_in(part)]
+        field = annotation.model_fields.get(str(part))
+        inside = field.annotation if field else None
+    elif get_origin(annotation) is Annotated:  # of what comes by here, only a tagged union is
+        members = {spec.model_fields["kind"].default: spec for spec in get_args(args[0])}
+        inside, stands = members.get(part), False
+    if get_origin(inside) in (Union, UnionType):  # X | None
+        inside = get_args(inside)[0]
+    return inside, stands

@@ -17,7 +17,7 @@ from geocube_ml.spec.grid import GridSpec, StoreSpec
 from geocube_ml.spec.labels import LabelsSpec
 from geocube_ml.spec.models import EvaluateSpec, ModelSpec, PredictSpec, SamplesSpec
 from geocube_ml.spec.simulate import SimSpec
-from geocube_ml.spec.source import SourceSpec
+from geocube_ml.spec.source import SensorSpec, SourceSpec
 
 _MONTH = re.compile(r"^(\d{4})-(0[1-9]|1[0-2])$")
 
@@ -157,7 +157,8 @@ def read_recipe(path: str | Path) -> Recipe:
     MissingError
         There is no such file.
     SpecError
-        It is not YAML, or a key or value is wrong; the text names the nearest known key.
+        It is not YAML, or a key or value is wrong; the text names the file with the fault, and
+        the nearest known key.
     """
     path = Path(path)
     values = _yaml(path)
@@ -165,19 +166,50 @@ def read_recipe(path: str | Path) -> Recipe:
     if isinstance(sources, Mapping):
         for source in sources.values():
             if isinstance(source, dict) and isinstance(source.get("sensor"), str):
-                source["sensor"] = _yaml(path.parent / source["sensor"])
+                source["sensor"] = _sensor(path.parent / source["sensor"], source["sensor"])
     return Recipe.read(values, where=path.name, folder=path.parent)
+
+
+def _sensor(path: Path, name: str) -> SensorSpec:
+    return SensorSpec.read(_yaml(path), where=name, folder=path.parent)
 
 
 def _yaml(path: Path) -> dict[str, Any]:
     try:
-        values = yaml.safe_load(path.read_text(encoding="utf-8"))
+        text = path.read_text(encoding="utf-8")
+        values = yaml.load(text, _OnceLoader)
     except FileNotFoundError as error:
         raise MissingError(f"There is no file {path}. Check the name.") from error
     except IsADirectoryError as error:
         raise MissingError(f"{path} is a folder; name the YAML file in it.") from error
+    except _TwiceError as error:
+        raise SpecError(f"{path}: {error}") from None
     except (yaml.YAMLError, UnicodeDecodeError) as error:
         raise SpecError(f"{path} is not YAML: {' '.join(str(error).split())}") from error
     if not isinstance(values, dict):
-        raise SpecError(f"{path} must hold keys and values, got {type(values).__name__}.")
+        found = "nothing" if values is None else type(values).__name__
+        raise SpecError(f"{path} must hold keys and values, got {found}.")
     return values
+
+
+class _TwiceError(ValueError):
+    """A key stands twice in one mapping."""
+
+
+class _OnceLoader(yaml.SafeLoader):
+    """YAML in which a key stands once; by itself PyYAML takes the last of several."""
+
+    def compose_mapping_node(self, anchor: Any) -> yaml.MappingNode:
+        node = super().compose_mapping_node(anchor)
+        lines: dict[tuple[str, str], int] = {}
+        for key, _ in node.value:  # as written; merged keys (<<) are not in yet
+            if not isinstance(key, yaml.ScalarNode):
+                continue
+            line = key.start_mark.line + 1
+            if (key.tag, key.value) in lines:
+                raise _TwiceError(
+                    f"the key {key.value!r} stands in line {lines[key.tag, key.value]} and again "
+                    f"in line {line}; remove one of the two."
+                )
+            lines[key.tag, key.value] = line
+        return node

@@ -11,6 +11,8 @@ from geocube_ml.spec.base import EXECUTION, Location, Spec
 Resampling = Literal["nearest", "bilinear", "cubic", "average", "mode"]
 DType = Literal["uint8", "uint16", "int16", "float32"]
 
+_RANGES = {"uint8": (0, 255), "uint16": (0, 65_535), "int16": (-32_768, 32_767)}
+
 
 class ItemsSpec(Spec):
     """Where the STAC items are; exactly one of the three places."""
@@ -107,6 +109,22 @@ class SensorSpec(Spec):
             raise ValueError(f"band names must be identifiers (blue, nir, rededge1), got {odd}")
         return bands
 
+    @model_validator(mode="after")
+    def _whole(self) -> Self:
+        if self.dtype in _RANGES:
+            low, high = _RANGES[self.dtype]
+            if not (float(self.nodata).is_integer() and low <= self.nodata <= high):
+                raise ValueError(
+                    f"{self.dtype} cannot hold the nodata {self.nodata:g}; take a whole number "
+                    f"from {low} to {high}, or another dtype"
+                )
+        elif self.offset != "none":
+            raise ValueError(
+                f"`offset: {self.offset}` is of whole counts, but the dtype is {self.dtype}; "
+                "take uint16 or int16, or `offset: none`"
+            )
+        return self
+
 
 class SourceSpec(Spec):
     """One source of a recipe: a sensor, its items, and the bands that are wanted."""
@@ -131,6 +149,10 @@ class SourceSpec(Spec):
         if len(set(self.bands)) < len(self.bands):
             raise ValueError(f"each band may be named once, got {', '.join(self.bands)}")
         return self
+
+    def result(self) -> dict[str, Any]:
+        """The fields that decide the output; the bands as a list, whose order counts."""
+        return super().result() | {"bands": list(self.chosen)}
 
     @property
     def chosen(self) -> dict[str, BandSpec]:

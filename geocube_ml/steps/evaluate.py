@@ -92,12 +92,10 @@ def _class_raster(job: Job, path: str, classes: ClassScheme) -> NDArray[np.uint8
 
 
 def _headline(job: Job, scores: dict[str, Any]) -> dict[str, Any]:
-    found = {
-        f"{s['model']}, {s['split']}": {"macro_f1": s["macro_f1"], "overall": s["overall"]}
-        for s in [*scores["scores"], *scores["reference"]]
-    }
-    best = next((s for s in scores["reference"] if s["model"] == BOUND), None)
-    mapped = next((s for s in scores["reference"] if s["model"] == job.recipe.map_model), None)
-    if best and mapped:
-        found["share_of_best"] = round(mapped["macro_f1"] / best["macro_f1"], 4)
-    return {"scores": found, "notes": scores["notes"]}
+    found: dict[str, dict[str, float | None]] = {}
+    for score in [*scores["scores"], *scores["reference"]]:
+        found.setdefault(score["model"], {})[score["split"]] = score["macro_f1"]
+    best = found.get(BOUND, {}).get("reference")
+    mapped = found[job.recipe.map_model].get("reference")
+    share = round(mapped / best, 4) if best and mapped else None
+    return {"macro_f1": found, "share_of_best": share, "notes": scores["notes"]}

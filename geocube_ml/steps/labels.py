@@ -62,6 +62,9 @@ def run(job: Job) -> dict[str, Any]:
             )
         },
         "lost": _reasons(labels),
+        "dropped_classes": [
+            c.name for c in job.labels.classes if c.name not in labels.classes.names
+        ],
     }
 
 

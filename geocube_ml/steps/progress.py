@@ -42,8 +42,6 @@ class Reporter:
             )  # fmt: skip
             self._bar.start()
             self._bar.add_task(step, total=None)
-        else:
-            self.say(f"{step} ...")
 
     def note(self, done: int, total: int) -> None:
         """So much of the step is done."""

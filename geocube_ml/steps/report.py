@@ -79,6 +79,11 @@ def _facts(job: Job) -> list[tuple[str, str]]:
 def _notes(job: Job, scores: dict[str, Any]) -> list[str]:
     cube, samples = job.facts("cube") or {}, job.facts("samples") or {}
     notes = list(scores["notes"])
+    dropped = (job.facts("labels") or {}).get("dropped_classes", [])
+    if dropped:
+        notes.append(
+            f"No labelled pixel is left of {', '.join(dropped)}; the map has no such class."
+        )
     empty = cube.get("months_without_items", [])
     if empty:
         notes.append(f"No item in {len(empty)} months, which stay missing: {', '.join(empty)}.")

@@ -93,7 +93,7 @@ def _run(job: Job, chosen: list[str], redo: bool, reporter: Reporter) -> None:
     job.out.mkdir(parents=True, exist_ok=True)
     sweep(job.out)
     started, rows = datetime.now(UTC), []
-    _simulate(job.recipe, reporter)
+    _simulate(job, reporter)
     for name in chosen:
         step = import_module(f"geocube_ml.steps.{name}")
         if redo:
@@ -101,11 +101,15 @@ def _run(job: Job, chosen: list[str], redo: bool, reporter: Reporter) -> None:
             step.discard(job)
             job.__dict__.pop("items", None), job.__dict__.pop("grid", None)
         begun = time.monotonic()
-        reporter.start(name)
-        try:
-            fresh = _run_step(job, name, step)
-        finally:
-            reporter.stop()
+        inputs = step.inputs(job)
+        fresh = not _is_done(job, name, step, inputs)
+        job.begin(name, inputs)
+        if fresh:
+            reporter.start(name)
+            try:
+                job.finish(name, step.run(job))
+            finally:
+                reporter.stop()
         seconds = time.monotonic() - begun
         rows.append({"step": name, "seconds": round(seconds, 2), "made": fresh})
         reporter.say(f"{name:9} {'done' if fresh else 'was done already':16} {seconds:6.1f} s")
@@ -115,19 +119,15 @@ def _run(job: Job, chosen: list[str], redo: bool, reporter: Reporter) -> None:
         reporter.say(line)
 
 
-def _run_step(job: Job, name: str, step: ModuleType) -> bool:
-    """Do what is left of a step; False if nothing was."""
-    inputs = step.inputs(job)
+def _is_done(job: Job, name: str, step: ModuleType, inputs: dict[str, Any]) -> bool:
+    """Whether a step is done with these inputs and its results are still there."""
     job.check(name, inputs)
-    lost = [path for path in step.outputs(job) if not path.exists()]
-    if job.facts(name) is not None and not lost:
-        job.begin(name, inputs)
+    if job.facts(name) is None:
         return False
-    if job.facts(name) is not None:
-        job.forget([name])  # somebody removed its result
-    job.begin(name, inputs)
-    job.finish(name, step.run(job))
-    return True
+    if all(path.exists() for path in step.outputs(job)):
+        return True
+    job.forget([name])  # somebody removed its result
+    return False
 
 
 def _plan(job: Job, chosen: list[str], reporter: Reporter) -> None:
@@ -149,12 +149,12 @@ def _plan(job: Job, chosen: list[str], reporter: Reporter) -> None:
             reporter.say(f"  {line}")
 
 
-def _simulate(recipe: Recipe, reporter: Reporter) -> None:
-    if recipe.simulate is None:
+def _simulate(job: Job, reporter: Reporter) -> None:
+    if job.recipe.simulate is None:
         return
     reporter.start("simulate")
     try:
-        make_archive(recipe.simulate, workers=recipe.workers, note=lambda _, *n: reporter.note(*n))
+        make_archive(job.recipe.simulate, workers=job.workers, note=lambda _, *n: reporter.note(*n))
     finally:
         reporter.stop()
 
@@ -193,22 +193,27 @@ def _figures(job: Job) -> list[str]:
     if labels := job.facts("labels"):
         lines.append(f"{labels['polygons']} polygons with {labels['pixels']} labelled pixels")
         lines += [f"  lost: {reason}" for reason in labels["lost"]]
+        lines += [f"  no pixel left of: {name}" for name in labels["dropped_classes"]]
     if found := job.facts("evaluate"):
-        lines += [
-            f"{key}: macro-F1 {_shown(s['macro_f1'])}, overall accuracy {_shown(s['overall'])}"
-            for key, s in found["scores"].items()
-            if isinstance(s, dict)
-        ]
-        if share := found["scores"].get("share_of_best"):
-            lines.append(
-                f"{job.recipe.map_model} reaches {share:.1%} of the best possible macro-F1"
-            )
+        lines += ["", *_accuracy(found["macro_f1"])]
+        if share := found["share_of_best"]:
+            lines.append(f"{job.recipe.map_model} reaches {share:.1%} of the best possible")
         lines += [f"note: {note}" for note in found["notes"]]
     return [*lines, ""] if lines else []
 
 
+def _accuracy(macro_f1: dict[str, dict[str, float | None]]) -> list[str]:
+    """A line a model, a column a split."""
+    splits = list(dict.fromkeys(split for row in macro_f1.values() for split in row))
+    head = f"{'macro-F1':16}" + "".join(f"{split:>11}" for split in splits)
+    return [head] + [
+        f"{model:16}" + "".join(f"{_shown(row.get(split)):>11}" for split in splits)
+        for model, row in macro_f1.items()
+    ]
+
+
 def _shown(value: float | None) -> str:
-    return "not known" if value is None else f"{value:.3f}"
+    return "-" if value is None else f"{value:.3f}"
 
 
 def _is_full(error: BaseException, folder: Path) -> bool:

@@ -1,0 +1,1 @@
+"""Workloads beside a naive peer and a limit, measured in one run; `python -m benchmarks`."""

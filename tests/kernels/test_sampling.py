@@ -1,0 +1,79 @@
+from __future__ import annotations
+
+from collections import Counter
+
+import numpy as np
+from hypothesis import given
+from hypothesis import strategies as st
+from hypothesis.extra import numpy as npst
+
+from geocube_ml.kernels.sampling import blocks, draw, gather
+
+groups = npst.arrays("int32", st.integers(0, 60), elements=st.integers(-1, 6))
+
+
+def rng(seed=0):
+    return np.random.default_rng(seed)
+
+
+@given(groups, st.integers(0, 12), st.integers(0, 5))
+def test_each_group_gives_its_limit_or_all_it_has(members, limit, seed):
+    drawn = draw(members, limit, rng(seed))
+    assert (np.diff(drawn) > 0).all()  # each once, in ascending order
+    want = {group: min(n, limit) for group, n in Counter(members.tolist()).items() if limit}
+    assert Counter(members[drawn].tolist()) == want
+
+
+@given(groups, st.integers(1, 12))
+def test_a_draw_is_repeated_by_its_seed(members, limit):
+    np.testing.assert_array_equal(draw(members, limit, rng(3)), draw(members, limit, rng(3)))
+
+
+def test_another_seed_draws_others():
+    members = np.zeros(1000, int)
+    assert not np.array_equal(draw(members, 10, rng(0)), draw(members, 10, rng(1)))
+
+
+def test_every_member_is_drawn_as_often_as_any_other():
+    members = np.array([0, 1, 0, 1, 0, 1, 0, 1, 0, 1])
+    generator = rng()
+    counts = np.bincount(np.concatenate([draw(members, 2, generator) for _ in range(2000)]))
+    assert np.abs(counts - 800).max() < 5 * np.sqrt(2000 * 0.4 * 0.6)  # five standard deviations
+
+
+@given(st.data())
+def test_gathered_series_are_those_of_the_pixels(data):
+    shape = data.draw(st.tuples(*[st.integers(1, 5)] * 4))
+    n = data.draw(st.integers(0, 6))
+    rows = data.draw(npst.arrays(int, n, elements=st.integers(0, shape[2] - 1)))
+    cols = data.draw(npst.arrays(int, n, elements=st.integers(0, shape[3] - 1)))
+    block = np.arange(np.prod(shape), dtype="uint16").reshape(shape)
+    got = gather(block, rows, cols)
+    assert got.shape == (n, shape[0], shape[1])
+    assert got.flags.c_contiguous
+    for series, row, col in zip(got, rows, cols, strict=True):
+        np.testing.assert_array_equal(series, block[:, :, row, col])
+
+
+metres = st.floats(-1e6, 1e7).map(lambda v: round(v, 1))
+points = st.lists(st.tuples(metres, metres), min_size=1, max_size=12)
+
+
+@given(points, st.sampled_from([100.0, 500.0, 1000.0, 12_345.0]))
+def test_points_are_together_exactly_if_their_squares_are(at, edge):
+    x, y = np.array(at).T
+    got = blocks(x, y, edge)
+    squares = [(int(px // edge), int(py // edge)) for px, py in at]
+    assert [[a == b for b in got] for a in got] == [[a == b for b in squares] for a in squares]
+
+
+@given(points, st.data())
+def test_a_point_has_its_block_wherever_the_map_begins(at, data):
+    x, y = np.array(at).T
+    some = data.draw(st.lists(st.sampled_from(range(len(at))), min_size=1, unique=True))
+    np.testing.assert_array_equal(blocks(x[some], y[some], 1000), blocks(x, y, 1000)[some])
+
+
+def test_squares_on_both_sides_of_zero_differ():
+    got = blocks(np.array([-1.0, 1.0, -1.0, 1.0]), np.array([-1.0, -1.0, 1.0, 1.0]), 1000)
+    assert len(set(got.tolist())) == 4

@@ -1,0 +1,115 @@
+"""Small cubes of fields with seasonal curves, drawn from a seed."""
+
+from __future__ import annotations
+
+import numpy as np
+import pandas as pd
+import xarray as xr
+from odc.geo.geobox import GeoBox
+from odc.geo.xr import xr_coords
+
+from geocube_ml.cube.grid import Grid
+from geocube_ml.cube.store import CubeStore, Variable, open_cube
+from geocube_ml.kernels.mask import has_data
+from geocube_ml.spec.grid import StoreSpec
+from geocube_ml.spec.labels import UNKNOWN, ClassScheme, ClassSpec
+
+NAMES = ("winter wheat", "maize", "grassland", "forest")
+SHAPE = (37, 53)  # not a whole number of any chunks
+LEFT, TOP = 399_970, 5_000_370  # a block of 100 m begins within the map
+
+
+def scheme(names=NAMES):
+    return ClassScheme.of(tuple(ClassSpec(name=name) for name in names))
+
+
+def curves(codes, n_month, n_band, n_class):
+    """(class, month, band) counts: each class has a month of its own in which it peaks."""
+    month, band = np.arange(n_month), np.arange(n_band)
+    peak = codes[:, None, None] * n_month / n_class
+    season = np.exp(-((month[None, :, None] - peak) ** 2) / 4)
+    return 1000 + 200 * codes[:, None, None] + (2500 + 10 * band) * season
+
+
+def make_cube(
+    shape=SHAPE, months=6, bands=3, names=NAMES, dtype="uint16", nodata=0, cloudy=0.2,
+    alike=False, background=None, seed=0,
+):  # fmt: skip
+    """Fields of 5 x 4 pixels with an unknown edge, in memory.
+
+    alike : all pixels of a field have one series, which does not depend on the class.
+    background : code of the pixels between the fields, in place of unknown.
+    """
+    rng = np.random.default_rng(seed)
+    rows, cols = shape
+    row, col = np.mgrid[:rows, :cols]
+    across = cols // 5 + 1
+    field = row // 6 * across + col // 5
+    inside = (row % 6 < 5) & (col % 5 < 4)
+    n_field = field.max() + 1
+    of_field = rng.permutation(np.arange(n_field) % len(names))
+    outside = UNKNOWN if background is None else background
+    label = np.where(inside, of_field[field], outside).astype("uint8")
+    polygon = np.where(inside, field + 1, 0).astype("int32")
+
+    if alike:
+        series = rng.integers(500, 4000, (n_field, months, bands))[field.ravel()].astype(float)
+    else:
+        series = curves(of_field[field.ravel()], months, bands, len(names))
+        series += rng.normal(0, 150, series.shape)
+    missing = rng.random(series.shape[:2]) < cloudy
+    missing[missing.all(axis=1), 0] = False
+    counts = np.rint(series).astype(dtype)
+    counts[missing] = nodata
+    counts = np.moveaxis(counts.reshape(rows, cols, months, bands), (0, 1), (2, 3))
+
+    grid = geobox(shape)
+    flags = {**scheme(names).attrs(), "nodata": UNKNOWN, "grid_mapping": "spatial_ref"}
+    return xr.Dataset(
+        {
+            "s2": (("time", "s2_band", "y", "x"), np.ascontiguousarray(counts), {
+                "scale_factor": 1e-4, "nodata": nodata, "units": "1",
+                "grid_mapping": "spatial_ref"}),
+            "label": (("y", "x"), label, flags),
+            "polygon": (("y", "x"), polygon, {"nodata": 0, "grid_mapping": "spatial_ref"}),
+        },
+        coords={
+            **xr_coords(grid),
+            "time": pd.date_range("2023-10-01", periods=months, freq="MS").to_numpy(),
+            "s2_band": np.array([f"b{k}" for k in range(bands)], object),
+        },
+    )  # fmt: skip
+
+
+def geobox(shape):
+    rows, cols = shape
+    bounds = (LEFT, TOP - 10 * rows, LEFT + 10 * cols, TOP)
+    return GeoBox.from_bbox(bounds, "EPSG:32633", resolution=10)
+
+
+def stored(cube, path, chunk=16):
+    """The same cube, written as a run writes it and opened again."""
+    grid = Grid(geobox(cube["label"].shape), StoreSpec(chunk=chunk, shard=2 * chunk, tile=64))
+    store = CubeStore(path, grid)
+    fill = {"s2": cube["s2"].attrs["nodata"], "label": UNKNOWN, "polygon": 0}
+    names = list(cube.data_vars)
+    store.create(
+        [Variable(name, v.dims, v.shape, v.dtype, fill[name], v.attrs) for name, v in cube.items()],
+        {str(name): coord for name, coord in cube.coords.items()},
+        "0" * 16,
+    )
+    for tile in grid.tiles:
+        store.write(tile, {n: cube[n].isel(y=tile.y, x=tile.x).values for n in names})
+    return open_cube(path)
+
+
+def labelled(cube):
+    """(series, label, polygon, x, y) of each labelled pixel, found by a plain loop."""
+    s2, nodata = cube["s2"].values, cube["s2"].attrs["nodata"]
+    found = []
+    for i, y in enumerate(cube["y"].values):
+        for j, x in enumerate(cube["x"].values):
+            code = int(cube["label"].values[i, j])
+            if code != UNKNOWN and has_data(s2[:, :, i, j], nodata).any():
+                found.append((s2[:, :, i, j], code, int(cube["polygon"].values[i, j]), x, y))
+    return found

@@ -1,0 +1,92 @@
+"""A small simulated archive, and recipes on it."""
+
+from __future__ import annotations
+
+import copy
+import hashlib
+import os
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+
+from geocube_ml.sim import Archive, make_archive
+from geocube_ml.spec.simulate import SimSpec
+
+SENSOR = Path(__file__).parents[2] / "catalogs/sources/planetary-computer-sentinel-2-l2a.yaml"
+
+
+@pytest.fixture(scope="session")
+def archive(tmp_path_factory: pytest.TempPathFactory) -> Archive:
+    folder = tmp_path_factory.mktemp("archive")
+    return make_archive(SimSpec(folder=str(folder), size=128, revisit_days=10, label_share=0.6))
+
+
+@pytest.fixture(scope="session")
+def values(archive: Archive) -> dict[str, Any]:
+    """A recipe that runs in seconds; `out` is left to the test."""
+    return {
+        "name": "small",
+        "sources": {
+            "s2": {
+                "sensor": str(SENSOR),
+                "items": {"catalog": str(archive.items)},
+                "bands": ["red", "nir", "swir16"],
+            }
+        },
+        "grid": {"crs": archive.crs, "resolution": 10, "bounds": list(archive.bounds)},
+        "period": {"start": "2022-01", "end": "2022-12"},
+        "store": {"chunk": 32, "shard": 64, "tile": 64},
+        "labels": {
+            "path": str(archive.labels),
+            "class_column": "class",
+            "inset_m": 10,
+            "empty_class": "drop",
+            "classes": [{"name": name} for name in archive.classes.names],
+        },
+        "samples": {"per_polygon": 20, "block_m": 200},
+        "models": {"tempcnn": {"epochs": 2, "width": 16}, "forest": {"trees": 20}},
+        "evaluate": {"reference": str(archive.truth), "bound": str(archive.best)},
+    }
+
+
+@pytest.fixture
+def recipe(values: dict[str, Any], tmp_path: Path) -> Callable[..., Path]:
+    """Write a recipe; a key such as ``labels.inset_m`` is changed, or removed with None."""
+
+    def write(changes: dict[str, Any] | None = None, name: str = "recipe.yaml") -> Path:
+        changed = copy.deepcopy(values) | {"out": str(tmp_path / "out")}
+        for key, value in (changes or {}).items():
+            *parents, last = key.split(".")
+            at = changed
+            for parent in parents:
+                at = at[parent]
+            if value is None:
+                del at[last]
+            else:
+                at[last] = value
+        path = tmp_path / name
+        path.write_text(yaml.safe_dump(changed, sort_keys=False))
+        return path
+
+    return write
+
+
+def tree(folder: Path) -> dict[str, str]:
+    """Every file below a folder and the digest of what it holds."""
+    return {
+        str(path.relative_to(folder)): hashlib.sha256(path.read_bytes()).hexdigest()
+        for path in sorted(folder.rglob("*"))
+        if path.is_file()
+    }
+
+
+def stamps(folder: Path) -> dict[str, int]:
+    """Every file below a folder and when it was written, in nanoseconds."""
+    return {
+        str(path.relative_to(folder)): os.stat(path).st_mtime_ns
+        for path in sorted(folder.rglob("*"))
+        if path.is_file()
+    }

@@ -1,0 +1,253 @@
+"""The command line, end to end, on a small simulated archive."""
+
+from __future__ import annotations
+
+import json
+import os
+import pty
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+import rasterio
+import rioxarray  # noqa: F401  registers .rio
+import xarray as xr
+
+from geocube_ml.cube.store import open_cube
+from geocube_ml.run import main
+from tests.steps.conftest import stamps, tree
+
+Recipe = Callable[..., Path]
+
+
+@pytest.fixture
+def finished(recipe: Recipe) -> Path:
+    path = recipe()
+    assert main([str(path)]) == 0
+    return path
+
+
+def test_all_steps_leave_what_they_promise(finished, tmp_path, archive, capsys):
+    out = tmp_path / "out"
+    cube = open_cube(out / "cube.zarr")
+    assert set(cube) == {"s2", "s2_clear", "label", "polygon", "class", "prob"}
+    assert cube["s2"].dims == ("time", "s2_band", "y", "x")
+    assert cube.rio.crs == archive.crs
+    assert list(cube["class"].attrs["flag_values"]) == list(range(len(archive.classes.names)))
+    assert cube["class"].attrs["model_digest"]
+    with rasterio.open(out / "export" / "small_class.tif") as map_:
+        assert map_.crs == archive.crs
+        assert (map_.read(1) == cube["class"].values).all()
+        assert map_.colormap(1)[255] == (0, 0, 0, 0)
+    for name in archive.classes.names:
+        assert name in (out / "report.html").read_text()
+    scores = json.loads((out / "scores.json").read_text())
+    assert {s["model"] for s in scores["reference"]} == {"tempcnn", "forest", "best possible"}
+    assert main([str(finished)]) == 0
+    said = capsys.readouterr().out
+    for place in ("cube.zarr", "report.html", "labels_lost.csv", "small_class.tif"):
+        assert str(out / place) in said
+
+
+def test_a_second_run_does_nothing(finished, tmp_path, capsys):
+    before = stamps(tmp_path / "out")
+    assert main([str(finished)]) == 0
+    after = stamps(tmp_path / "out")
+    assert {k: v for k, v in after.items() if not k.startswith("runs/")} == {
+        k: v for k, v in before.items() if not k.startswith("runs/")
+    }
+    assert capsys.readouterr().out.count("was done already") == 8
+
+
+def test_a_second_run_needs_no_catalogue(recipe, tmp_path, archive):
+    copy = tmp_path / "items"
+    shutil.copytree(archive.items, copy)
+    for path in copy.glob("*.json"):
+        text = path.read_text().replace("../cogs", str(archive.folder / "cogs"))
+        path.write_text(text)
+    path = recipe({"sources.s2.items": {"catalog": str(copy)}, "labels": None, "evaluate": None})
+    assert main([str(path)]) == 0
+    shutil.rmtree(copy)
+    shutil.rmtree(tmp_path / "out" / "cube.zarr")
+    assert main([str(path)]) == 0
+    assert "s2" in open_cube(tmp_path / "out" / "cube.zarr")
+
+
+def test_a_dry_run_writes_nothing(recipe, tmp_path, capsys):
+    path = recipe()
+    assert main([str(path), "--dry-run"]) == 0
+    assert not (tmp_path / "out").exists()
+    said = capsys.readouterr().out
+    assert "8 tiles" in said
+    assert "nothing is written" in said
+
+    assert main([str(path), "cube"]) == 0
+    before = stamps(tmp_path / "out")
+    assert main([str(path), "--dry-run"]) == 0
+    assert stamps(tmp_path / "out") == before
+    assert "cube: is done" in capsys.readouterr().out
+
+
+def test_named_steps_run_in_their_order(recipe, tmp_path):
+    path = recipe()
+    assert main([str(path), "labels", "cube"]) == 0
+    assert (tmp_path / "out/records/labels/done.json").exists()
+    assert not (tmp_path / "out/samples.zarr").exists()
+
+
+def test_a_step_whose_forerunner_is_missing_names_it(recipe, capsys):
+    assert main([str(recipe()), "train"]) == 2
+    assert "`samples` is needed first" in capsys.readouterr().err
+
+
+def test_a_recipe_without_labels_makes_the_cube(recipe, tmp_path, capsys):
+    path = recipe({"labels": None, "evaluate": None})
+    assert main([str(path)]) == 0
+    assert "s2" in open_cube(tmp_path / "out" / "cube.zarr")
+    assert main([str(path), "labels"]) == 2
+    assert "no `labels`" in capsys.readouterr().err
+
+
+def test_a_changed_recipe_is_refused_with_both_values_and_then_redone(
+    finished, recipe, tmp_path, capsys
+):
+    cube = tree(tmp_path / "out/cube.zarr/s2")
+    changed = recipe({"models": {"tempcnn": {"epochs": 3, "width": 16}, "forest": {"trees": 20}}})
+    assert main([str(changed)]) == 2
+    said = capsys.readouterr().err
+    assert "models.tempcnn.epochs was 2, is 3" in said
+    assert "train evaluate predict export report --redo" in said
+    before = stamps(tmp_path / "out/cube.zarr/s2")
+
+    assert main([str(changed), "train", "evaluate", "predict", "export", "report", "--redo"]) == 0
+    assert stamps(tmp_path / "out/cube.zarr/s2") == before
+    assert tree(tmp_path / "out/cube.zarr/s2") == cube
+    bundle = json.loads((tmp_path / "out/models/tempcnn/bundle.json").read_text())
+    assert bundle["spec"]["epochs"] == 3
+    assert main([str(changed)]) == 0
+
+
+def test_a_result_that_was_removed_is_made_again(finished, tmp_path):
+    before = tree(tmp_path / "out" / "cube.zarr")
+    shutil.rmtree(tmp_path / "out/cube.zarr/class")
+    (tmp_path / "out/report.html").unlink()
+    assert main([str(finished)]) == 0
+    assert tree(tmp_path / "out" / "cube.zarr") == before
+    assert (tmp_path / "out/report.html").exists()
+
+
+def _started(path: Path, *steps: str) -> subprocess.Popen[str]:
+    return subprocess.Popen(
+        [sys.executable, "-m", "geocube_ml.run", str(path), *steps],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        cwd=Path(__file__).parents[2],
+    )
+
+
+def _stop_after(run: subprocess.Popen[str], records: Path, count: int, how: int) -> tuple[int, str]:
+    """Send a signal once so many tiles are recorded."""
+    try:
+        until = time.monotonic() + 120
+        while run.poll() is None and time.monotonic() < until:
+            if records.exists() and len(os.listdir(records)) >= count:
+                run.send_signal(how)
+                break
+            time.sleep(0.002)
+        _, err = run.communicate(timeout=120)
+    finally:
+        run.kill()
+    return run.returncode, err
+
+
+@pytest.mark.parametrize("step", ["cube", "predict"])
+def test_a_killed_run_goes_on_and_ends_as_an_undisturbed_one(step, recipe, tmp_path):
+    calm = recipe({"out": str(tmp_path / "calm")}, "calm.yaml")
+    assert main([str(calm)]) == 0
+
+    path = recipe({"workers": 1})
+    records = tmp_path / "out/records" / step / "tiles"
+    code, _ = _stop_after(_started(path), records, 2, signal.SIGKILL)
+    assert code == -signal.SIGKILL
+    left = len(os.listdir(records))
+    assert 2 <= left < 8
+    kept = {name: (records / name).stat().st_mtime_ns for name in os.listdir(records)}
+
+    assert main([str(path)]) == 0
+    for name, stamp in kept.items():  # what was done is not done again
+        if not name.endswith(".partial"):
+            assert (records / name).stat().st_mtime_ns == stamp
+    assert tree(tmp_path / "out/cube.zarr") == tree(tmp_path / "calm/cube.zarr")
+    assert tree(tmp_path / "out/samples.zarr") == tree(tmp_path / "calm/samples.zarr")
+    assert tree(tmp_path / "out/export") == tree(tmp_path / "calm/export")
+
+
+def test_an_interrupt_says_how_to_go_on(recipe, tmp_path):
+    path = recipe({"workers": 1})
+    records = tmp_path / "out/records/cube/tiles"
+    code, said = _stop_after(_started(path, "cube"), records, 1, signal.SIGINT)
+    assert code == 130
+    assert said.strip() == "Interrupted. The same command goes on where it stopped."
+    assert main([str(path), "cube"]) == 0
+
+
+def test_the_cube_does_not_depend_on_the_number_of_workers(recipe, tmp_path):
+    for workers in (1, 3):
+        out = str(tmp_path / f"with{workers}")
+        assert main([str(recipe({"workers": workers, "out": out})), "cube", "labels"]) == 0
+    assert tree(tmp_path / "with1/cube.zarr") == tree(tmp_path / "with3/cube.zarr")
+
+
+def test_off_a_terminal_progress_is_plain_lines(recipe):
+    run = _started(recipe(), "cube")
+    said, err = run.communicate(timeout=120)
+    assert run.returncode == 0, err
+    assert "\x1b" not in said
+    assert "cube" in said
+
+
+def test_on_a_terminal_progress_is_a_bar(recipe):
+    here, there = pty.openpty()
+    run = subprocess.Popen(
+        [sys.executable, "-m", "geocube_ml.run", str(recipe()), "cube"],
+        stdout=there,
+        stderr=subprocess.PIPE,
+        env={**os.environ, "TERM": "xterm-256color", "COLUMNS": "100"},
+        cwd=Path(__file__).parents[2],
+    )
+    os.close(there)
+    said = b""
+    try:
+        while True:
+            try:
+                said += os.read(here, 4096)
+            except OSError:  # the other end is closed
+                break
+        assert run.wait(timeout=120) == 0
+    finally:
+        run.kill()
+        run.communicate()
+        os.close(here)
+    assert "━" in said.decode(errors="replace")
+
+
+def test_the_written_cube_equals_the_lazy_one(finished, tmp_path):
+    """The notebook's functions and the command give the same pixels."""
+    import geocube_ml as gml
+
+    recipe = gml.read_recipe(finished)
+    name, source = recipe.source
+    items = gml.read_items(tmp_path / "out/items.parquet")
+    grid = gml.make_grid(recipe.grid, recipe.store)
+    lazy = gml.monthly_mosaics(gml.make_mosaic(items, source, grid, recipe.period), name)
+    written = open_cube(tmp_path / "out/cube.zarr")
+    xr.testing.assert_equal(
+        lazy["s2"].compute().drop_vars("s2_band"), written["s2"].drop_vars("s2_band")
+    )
+    xr.testing.assert_equal(lazy["s2_clear"].compute(), written["s2_clear"])

@@ -1,0 +1,210 @@
+from __future__ import annotations
+
+import contextlib
+
+import dask
+import numpy as np
+import odc.geo.xr  # noqa: F401  its accessor
+import pytest
+import rioxarray  # noqa: F401  its accessor
+import xarray as xr
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from geocube_ml.data.samples import gather_samples
+from geocube_ml.errors import GridMismatch, InputError
+from geocube_ml.models.network import one_thread
+from geocube_ml.predict import predict_map
+from geocube_ml.spec.labels import ClassScheme
+from geocube_ml.spec.models import ForestSpec, SamplesSpec, TempCNNSpec
+from geocube_ml.train import train_model
+from tests.seasons import NAMES, make_cube, stored
+
+N = len(NAMES)
+SPECS = {"tempcnn": TempCNNSpec(width=8, epochs=5, batch=32), "forest": ForestSpec(trees=6)}
+
+
+@contextlib.contextmanager
+def no_compute():
+    """Fail if anything inside the block computes a dask graph."""
+
+    def refuse(*_, **__):
+        raise AssertionError("a lazy function computed")
+
+    with dask.config.set(scheduler=refuse):
+        yield
+
+
+@pytest.fixture(autouse=True, scope="module")
+def _one_thread():
+    """Small batches on busy cores: more threads would only wait for each other."""
+    with one_thread():
+        yield
+
+
+@pytest.fixture(scope="module")
+def cube():
+    """The map's first rows were never observed."""
+    cube = make_cube()
+    cube["s2"][:, :, :3, 7:20] = 0
+    return cube
+
+
+@pytest.fixture(scope="module")
+def bundles(cube):
+    samples = gather_samples(cube, SamplesSpec(block_m=100))
+    return {name: train_model(samples, spec, name=name) for name, spec in SPECS.items()}
+
+
+@pytest.fixture(params=SPECS)
+def bundle(request, bundles):
+    return bundles[request.param]
+
+
+def assert_same_map(a, b):
+    """Equal but for the last bit of a float: probabilities may round to the next step."""
+    np.testing.assert_array_equal(a["class"] == 255, b["class"] == 255)
+    far = np.abs(a["prob"].values.astype(int) - b["prob"].values)
+    assert far.max() <= 1
+    assert (far > 0).mean() < 1e-3
+    assert (a["class"].values != b["class"].values).mean() < 1e-3
+
+
+def test_a_map_is_a_graph_until_it_is_asked_for(cube, bundle):
+    with no_compute():
+        got = predict_map(cube.chunk(y=16, x=16, time=2, s2_band=1), bundle)
+    assert got["class"].chunks == ((16, 16, 5), (16, 16, 16, 5))
+    assert got["prob"].chunks == ((N,), (16, 16, 5), (16, 16, 16, 5))
+    assert got["class"].dtype == got["prob"].dtype == "uint8"
+
+
+def test_a_map_is_the_bundles_answer_on_the_whole(cube, bundle):
+    got = predict_map(cube, bundle).compute()
+    prob = bundle.predict_block(cube["s2"].values)
+    assert got["class"].dims == ("y", "x")
+    assert got["prob"].dims == ("class_name", "y", "x")
+    for row, col in np.ndindex(*cube["label"].shape):
+        here = prob[:, row, col]
+        if np.isnan(here[0]):
+            want, steps = 255, [255] * N
+        else:
+            want, steps = int(here.argmax()), np.rint(here * 250).tolist()
+        assert got["class"].values[row, col] == want
+        assert got["prob"].values[:, row, col].tolist() == steps
+
+
+@settings(max_examples=8, deadline=None)
+@given(y=st.integers(5, 40), x=st.integers(5, 60), t=st.integers(1, 6), b=st.integers(1, 3))
+@pytest.mark.parametrize("name", SPECS)
+def test_the_map_does_not_depend_on_the_chunks(cube, bundles, name, y, x, t, b):
+    with dask.config.set(scheduler="synchronous"):
+        lazy = predict_map(cube.chunk(y=y, x=x, time=t, s2_band=b), bundles[name]).compute()
+    assert_same_map(lazy, predict_map(cube, bundles[name]).compute())
+
+
+def test_a_window_of_the_map_is_the_map_of_the_window(cube, bundle):
+    window = {"y": slice(11, 30), "x": slice(2, 41)}
+    whole = predict_map(cube, bundle).isel(window).compute()
+    part = predict_map(cube.isel(window), bundle).compute()
+    assert_same_map(whole, part)
+    np.testing.assert_array_equal(whole["x"], part["x"])
+
+
+def test_each_block_is_read_once(cube, bundle):
+    reads = []
+
+    def note(block, block_info=None):
+        reads.append(tuple(block_info[0]["chunk-location"]))
+        return block
+
+    lazy = cube.chunk(y=16, x=16, time=3, s2_band=1)
+    data = lazy["s2"].data
+    noted = data.map_blocks(note, dtype=data.dtype, meta=data._meta)
+    got = predict_map(lazy.assign(s2=lazy["s2"].copy(data=noted)), bundle)
+    got.compute(scheduler="synchronous")
+    assert sorted(reads) == sorted(np.ndindex(2, 3, 3, 4))
+
+    reads.clear()
+    got["class"][20, 20].compute(scheduler="synchronous")
+    assert sorted(reads) == [(t, b, 1, 1) for t in range(2) for b in range(3)]
+
+
+def test_what_was_never_observed_is_255(cube, bundle):
+    got = predict_map(cube.chunk(y=16, x=16), bundle).compute()
+    dark = np.zeros(cube["label"].shape, bool)
+    dark[:3, 7:20] = True
+    np.testing.assert_array_equal(got["class"].values == 255, dark)
+    np.testing.assert_array_equal((got["prob"].values == 255).all(axis=0), dark)
+    assert (got["prob"].values[:, ~dark] <= 250).all()
+    total = got["prob"].values[:, ~dark].astype(int).sum(axis=0)
+    assert (np.abs(total - 250) <= N // 2).all()
+    assert set(np.unique(got["class"].values[~dark])) == set(range(N))
+
+
+def test_maps_of_two_models_do_not_mix(cube, bundles):
+    """Of one kind and one name, so that only the weights tell the tasks apart."""
+    samples = gather_samples(cube, SamplesSpec(block_m=100))
+    other = train_model(samples, ForestSpec(trees=6, seed=9), name="forest")
+    a, b = (predict_map(cube, bundle) for bundle in (bundles["forest"], other))
+    together = dask.compute(a, b)
+    for got, bundle in zip(together, (bundles["forest"], other), strict=True):
+        xr.testing.assert_identical(got, predict_map(cube, bundle).compute())
+    assert not np.array_equal(together[0]["prob"], together[1]["prob"])
+
+
+def test_attributes_say_what_the_codes_mean(cube, bundle):
+    got = predict_map(cube, bundle)
+    flags = got["class"].attrs
+    assert flags["flag_values"] == [0, 1, 2, 3]
+    assert flags["flag_meanings"] == "winter_wheat maize grassland forest"
+    assert flags["flag_colors"].split() == list(bundle.classes.colors)
+    assert flags["class_names"] == list(NAMES)
+    assert flags["nodata"] == got["prob"].attrs["nodata"] == 255
+    assert ClassScheme.from_attrs(flags) == bundle.classes
+    assert got["prob"].attrs["scale_factor"] == 1 / 250
+    assert got["class_name"].values.tolist() == list(NAMES)
+
+
+def test_the_map_lies_where_the_cube_does(cube, bundle, tmp_path):
+    for source in (cube, stored(cube[["s2", "label", "polygon"]], tmp_path / "cube")):
+        got = predict_map(source, bundle)
+        for name in ("class", "prob"):
+            assert got[name].rio.crs.to_epsg() == 32633
+            assert got[name].odc.geobox == cube["s2"].odc.geobox
+            assert got[name].rio.transform() == cube["s2"].rio.transform()
+        assert set(got.coords) == {"y", "x", "spatial_ref", "class_name"}
+
+
+def test_a_stored_cube_gives_the_same_map(cube, bundle, tmp_path):
+    lazy = stored(cube, tmp_path / "cube")
+    with no_compute():
+        got = predict_map(lazy, bundle)
+    assert got["class"].chunks == ((16, 16, 5), (16, 16, 16, 5))
+    assert_same_map(got.compute(), predict_map(cube, bundle).compute())
+
+
+@pytest.mark.parametrize(
+    ("change", "said"),
+    [
+        (lambda c: c.isel(s2_band=[0, 2]), "bands b0, b1, b2, but the cube has b0, b2"),
+        (lambda c: c.isel(s2_band=[2, 1, 0]), "bands b0, b1, b2, but the cube has b2, b1, b0"),
+        (lambda c: c.isel(time=slice(1, None)), "has 11, 12, 1, 2, 3"),
+        (lambda c: c.isel(time=slice(None, None, -1)), "has 3, 2, 1, 12, 11, 10"),
+    ],
+)
+def test_other_bands_or_months_are_refused(cube, bundle, change, said):
+    with pytest.raises(GridMismatch, match=said) as error:
+        predict_map(change(cube), bundle)
+    assert "trained on" in str(error.value)
+
+
+def test_the_same_months_of_another_year_are_welcome(cube, bundle):
+    later = cube.assign_coords(time=cube["time"] + np.timedelta64(366, "D"))
+    xr.testing.assert_identical(
+        predict_map(later, bundle).compute(), predict_map(cube, bundle).compute()
+    )
+
+
+def test_a_cube_without_the_variable_is_refused(cube, bundle):
+    with pytest.raises(InputError, match=r"'s2', the cube has landsat, label, polygon"):
+        predict_map(cube.rename(s2="landsat")[["landsat", "label", "polygon"]], bundle)

@@ -1,0 +1,167 @@
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from geocube_ml.data.samples import gather_samples
+from geocube_ml.errors import InputError
+from geocube_ml.models.bundle import Fit
+from geocube_ml.models.network import one_thread
+from geocube_ml.spec.models import ForestSpec, SamplesSpec, TempCNNSpec
+from geocube_ml.train import train_model
+from tests.seasons import NAMES, make_cube, scheme
+
+NET = TempCNNSpec(width=8, epochs=2, batch=64)
+TREES = ForestSpec(trees=6)
+SPECS = pytest.mark.parametrize("spec", [NET, TREES], ids=["tempcnn", "forest"])
+
+
+@pytest.fixture(autouse=True, scope="module")
+def _one_thread():
+    """Small batches on busy cores: more threads would only wait for each other."""
+    with one_thread():
+        yield
+
+
+@pytest.fixture(scope="module")
+def samples():
+    """About 1500 pixels of 77 polygons in some 24 blocks."""
+    return gather_samples(make_cube(), SamplesSpec(block_m=100))
+
+
+def assert_same(a, b, samples):
+    counts = samples["s2"].values
+    np.testing.assert_array_equal(a.predict_proba(counts), b.predict_proba(counts))
+
+
+def altered(samples, rows):
+    """Other counts and other labels in some rows."""
+    other = samples.copy(deep=True)
+    other["s2"].values[rows] = 1234
+    other["label"].values[rows] = (other["label"].values[rows] + 1) % len(NAMES)
+    return other
+
+
+@SPECS
+def test_the_hold_out_is_never_used(samples, spec):
+    held = samples["fold_block"].values == 0
+    assert held.any()
+    bundle = train_model(samples, spec)
+    assert_same(bundle, train_model(altered(samples, held), spec), samples)
+    assert_same(bundle, train_model(samples.sel(sample=~held), spec), samples)
+
+
+@SPECS
+def test_every_other_row_counts(samples, spec):
+    """Beside the test above, so that it cannot pass for a model that ignores its samples."""
+    some = samples["fold_block"].values == 1
+    a, b = (train_model(s, spec) for s in (samples, altered(samples, some)))
+    counts = samples["s2"].values
+    assert not np.array_equal(a.predict_proba(counts), b.predict_proba(counts))
+
+
+@SPECS
+def test_only_the_rows_that_are_named_are_used(samples, spec):
+    rows = np.arange(samples.sizes["sample"]) % 3 > 0
+    bundle = train_model(samples, spec, rows=rows)
+    assert_same(bundle, train_model(altered(samples, ~rows), spec, rows=rows), samples)
+    assert bundle.facts["n_train"] + bundle.facts["n_validation"] == rows.sum()
+
+
+@SPECS
+def test_a_bundle_says_what_it_was_trained_on(samples, spec):
+    bundle = train_model(samples, spec)
+    assert bundle.name == spec.kind
+    assert train_model(samples, TREES, name="mine").name == "mine"
+    assert bundle.fit == Fit(
+        source="s2", bands=("b0", "b1", "b2"), months=(10, 11, 12, 1, 2, 3), nodata=0, scale=1e-4
+    )
+    assert bundle.classes == scheme()
+    used = samples["fold_block"].values != 0
+    assert bundle.facts["n_train"] + bundle.facts["n_validation"] == used.sum()
+    assert bundle.facts["train_polygons"] == len(np.unique(samples["polygon"].values[used]))
+    assert (bundle.facts["n_validation"] == 0) == (spec.kind == "forest")
+
+
+def validation_of(samples, monkeypatch, **more):
+    """Rows that the network is told to hold out, within those that it is given."""
+    seen = []
+
+    def fit(spec, series, label, n_class, *, validation, note):
+        seen.append((label, validation))
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("geocube_ml.train.fit_network", fit)
+    with pytest.raises(KeyboardInterrupt):
+        train_model(samples, NET, **more)
+    return seen[0]
+
+
+def test_validation_takes_whole_blocks(samples, monkeypatch):
+    label, held = validation_of(samples, monkeypatch)
+    used = samples.sel(sample=samples["fold_block"].values != 0)
+    np.testing.assert_array_equal(label, used["label"].values)
+    block, polygon = used["block"].values, used["polygon"].values
+    assert 0.05 < held.mean() < 0.3
+    assert not set(block[held]) & set(block[~held])
+    assert not set(polygon[held]) & set(polygon[~held])
+    assert set(label[~held]) == set(range(len(NAMES)))
+
+
+def test_no_validation_with_fewer_than_seven_blocks(samples, monkeypatch):
+    six = samples.copy()
+    six["block"] = samples["block"] * 0 + np.arange(samples.sizes["sample"]) % 6
+    assert not validation_of(six, monkeypatch)[1].any()
+
+
+def test_no_validation_where_a_class_lies_in_one_of_its_blocks(samples, monkeypatch):
+    lone = samples.copy(deep=True)
+    label, block = lone["label"].values, lone["block"].values
+    label[label == 3] = 2
+    _, held = validation_of(lone, monkeypatch, lenient=True)
+    used = np.flatnonzero(lone["fold_block"].values != 0)
+    one = block == block[used[held]][0]
+    label[one & (lone["fold_block"].values != 0)] = 3
+    held = validation_of(lone, monkeypatch)[1]
+    assert set(label[used][~held]) == {0, 1, 2, 3}
+
+
+def test_many_blocks_with_few_rows_are_no_obstacle(samples):
+    """Ten blocks, but five rows of each class: too few for one of seven folds."""
+    rows = np.zeros(samples.sizes["sample"], bool)
+    for code in (0, 1):
+        rows[np.flatnonzero(samples["label"].values == code)[:5]] = True
+    few = samples.sel(sample=rows).copy(deep=True)
+    few["block"].values[:] = np.arange(10)
+    few["fold_block"].values[:] = 1
+    bundle = train_model(few, NET, lenient=True)
+    assert bundle.facts["n_validation"] == 0
+    assert bundle.facts["n_train"] == 10
+
+
+@SPECS
+def test_a_class_without_a_training_row(samples, spec):
+    gone = samples.copy(deep=True)
+    gone["fold_block"].values[gone["label"].values == 2] = 0
+    with pytest.raises(InputError, match=r"No training row of: grassland; .*block_m"):
+        train_model(gone, spec)
+    prob = train_model(gone, spec, lenient=True).predict_proba(gone["s2"].values)
+    assert prob.shape[1] == len(NAMES)
+    if spec.kind == "forest":
+        assert (prob[:, 2] == 0).all()
+
+
+@SPECS
+def test_samples_from_a_file_train_the_same_model(samples, spec, tmp_path):
+    import xarray as xr
+
+    samples.to_zarr(tmp_path / "table", zarr_format=3, consolidated=False)
+    back = xr.open_zarr(tmp_path / "table", consolidated=False, mask_and_scale=False).load()
+    a, b = train_model(samples, spec), train_model(back, spec)
+    assert (a.fit, a.classes, a.facts) == (b.fit, b.classes, b.facts)
+    assert_same(a, b, samples)
+
+
+def test_threads_do_not_change_a_forest(samples):
+    a, b = (train_model(samples, TREES, workers=workers) for workers in (1, 2))
+    assert_same(a, b, samples)
