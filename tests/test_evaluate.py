@@ -364,3 +364,14 @@ def test_a_reference_that_is_unknown_everywhere_has_no_figures(cube, samples):
     assert score["n_test"] == 0
     assert (score["overall"], score["macro_f1"], score["kappa"]) == (None, None, None)
     assert score["f1"] == [None] * N
+
+
+def test_background_between_the_polygons_is_judged():
+    """It has no polygon, so that training on some of it elsewhere excludes none of it here."""
+    cube = make_cube(background=3)
+    samples = gather_samples(cube, SAMPLES)
+    reference = cube["label"].values
+    (score,) = evaluate_reference(cube, samples, {"a": sharp()}, reference, None, block_m=BLOCK_M)
+    chosen = judged(cube, samples, reference)
+    assert (chosen & (cube["polygon"].values == 0)).any()
+    assert score["n_test"] == chosen.sum()

@@ -167,6 +167,18 @@ def test_a_window_has_the_values_of_the_whole(write, method, dtype, res, crs):
         np.testing.assert_array_equal(how(at[window]), whole[window])
 
 
+@pytest.mark.parametrize("method", ["nearest", "bilinear"])
+def test_places_on_the_edge_of_two_pixels_fall_to_the_same_in_every_window(write, method):
+    """Their coordinates are sums of 0.7, whose last digits depend on where one begins to count."""
+    href = write(noise((60, 60)), grid(60, 60, res=0.7))
+    at = grid(50, 50, res=0.7, left=LEFT + 0.35, top=TOP - 0.35)
+    whole = read(href, at, resampling=method)
+    for row, col in np.ndindex(50, 50):
+        if row == col or row == 7:
+            one = read(href, at[row : row + 1, col : col + 1], resampling=method)
+            assert one == whole[row, col]
+
+
 @pytest.mark.parametrize("method", ["nearest", "bilinear", "cubic", "average"])
 @pytest.mark.parametrize("res", [10, 7, 30])
 def test_nodata_is_mixed_into_no_value(write, method, res):
@@ -312,6 +324,7 @@ class _Files(http.server.SimpleHTTPRequestHandler):
 def served(tmp_path, monkeypatch):
     """The URL of a folder, and the paths that were asked for."""
     monkeypatch.setenv("no_proxy", "127.0.0.1")
+    monkeypatch.setenv("GDAL_HTTP_TIMEOUT", "5")
     asked = []
     handler = type("Handler", (_Files,), {"asked": asked})
     server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), partial(handler, directory=tmp_path))

@@ -87,9 +87,23 @@ def fit_network(
 
     Notes
     -----
-    AdamW with a one-cycle schedule (Smith and Topin 2019), cross entropy.  Seeded; the same
-    rows in the same order on the same machine give the same weights.
+    AdamW with a one-cycle schedule (Smith and Topin 2019), cross entropy, series jittered as fields
+    of a class differ.  Seeded; the same rows in the same order on the same machine give the same
+    weights.  One thread: a step on a hundred series is too small to share, and threads that wait
+    for each other on a busy machine made it ten times slower.
     """
+    with one_thread():
+        return _fit(spec, series, label, n_class, validation, note)
+
+
+def _fit(
+    spec: TempCNNSpec,
+    series: NDArray[np.float32],
+    label: NDArray[np.integer],
+    n_class: int,
+    validation: NDArray[np.bool_],
+    note: Note | None,
+) -> NetworkClassifier:
     n_train = int((~validation).sum())
     if n_train < 2:  # a batch is normalized by its own spread
         raise InputError(
@@ -120,7 +134,8 @@ def fit_network(
             # the last, incomplete batch is left out; the order differs from epoch to epoch
             for rows in order[: batches * spec.batch].chunk(batches):
                 optimizer.zero_grad()
-                loss = nn.functional.cross_entropy(network(inputs[rows]), target[rows])
+                seen_now = _jittered(inputs[rows], spec.jitter, generator)
+                loss = nn.functional.cross_entropy(network(seen_now), target[rows])
                 torch.autograd.backward(loss)
                 optimizer.step()
                 schedule.step()
@@ -145,6 +160,26 @@ def fit_network(
         if len(held):
             network.load_state_dict(best)
     return classifier
+
+
+def _jittered(inputs: Tensor, jitter: float, generator: torch.Generator) -> Tensor:
+    """(n, band + 1, step) series made a little brighter or darker, as a whole and by band.
+
+    Fields of a class differ so; single months differ half as much.  Missing months stay 0, and the
+    channel that says which are observed stays as it is.
+    """
+    if jitter == 0:
+        return inputs
+    n, channels, steps = inputs.shape
+    bands, observed = inputs[:, :-1], inputs[:, -1:]
+
+    def normal(*shape: int) -> Tensor:
+        return torch.randn(shape, generator=generator)
+
+    gain = 1 + jitter / 2 * normal(n, 1, 1)
+    offset = jitter * normal(n, channels - 1, 1)
+    noise = jitter / 2 * normal(n, channels - 1, steps)
+    return torch.cat([(bands * gain + offset + noise) * observed, observed], dim=1)
 
 
 def _loss(network: nn.Module, inputs: Tensor, target: Tensor) -> float:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Annotated, Literal
 
-from pydantic import Field
+from pydantic import Field, field_validator
 
 from geocube_ml.spec.base import Location, Spec
 
@@ -34,16 +34,21 @@ class TempCNNSpec(Spec):
     """Filters of each convolution."""
 
     kernel: int = Field(5, ge=1)
-    """Time steps that a filter spans; odd."""
+    """Time steps that a filter spans; odd, so that it has a middle."""
 
     dropout: float = Field(0.5, ge=0, lt=1)
     """Share of activations dropped in training."""
 
-    epochs: int = Field(30, ge=1)
+    jitter: float = Field(0.2, ge=0)
+    """Spread of a random offset of each band in training, in standard deviations of the band; half
+    of it for the gain of a series and for single months."""
+
+    epochs: int = Field(20, ge=1)
     """At most so many passes over the samples."""
 
-    patience: int = Field(8, ge=1)
-    """Epochs without a better validation loss before training stops."""
+    patience: int = Field(20, ge=1)
+    """Epochs without a better validation loss before training stops.  Fewer than `epochs` saves
+    time and gives up the end of the schedule, where the learning rate is lowest."""
 
     batch: int = Field(128, ge=2)
     """Samples a step."""
@@ -55,7 +60,14 @@ class TempCNNSpec(Spec):
     """Of AdamW."""
 
     seed: int = 0
-    """Of the initial weights, the shuffling and the dropout."""
+    """Of the initial weights, the shuffling, the jitter and the dropout."""
+
+    @field_validator("kernel")
+    @classmethod
+    def _odd(cls, kernel: int) -> int:
+        if kernel % 2 == 0:
+            raise ValueError(f"a filter spans an odd number of steps, got {kernel}")
+        return kernel
 
 
 class ForestSpec(Spec):

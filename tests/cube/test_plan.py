@@ -46,7 +46,6 @@ def mosaic_of(folder, *, masked=True, edge=32):
         bands={"a": "B10", "b": "B11"}, mask={"asset": "SCL", "clear": [4]} if masked else None
     )
     source = SourceSpec(sensor=sensor, items=ItemsSpec(catalog=str(folder / "items")))
-    # a gap of three pixels, as a footprint reaches two beyond its edge
     geobox = GeoBox((64, 128), Affine(10, 0, 500_000, 0, -10, 5_000_000), "EPSG:32633")
     grid = Grid(geobox, StoreSpec(chunk=16, shard=edge, tile=edge))
     return make_mosaic(find_items(source, PERIOD), source, grid, PERIOD)
@@ -122,17 +121,14 @@ def peak_of(mosaic, tile):
 
 
 def test_the_lines_are_for_people(cloudless):
-    assert (
-        price(mosaic_of(cloudless)).lines(3)
-        == [
-            "4 items of 3 days in 4 months",
-            "8 tiles, one task each, on 3 threads",
-            "at most 72 windows to read, 123 kB decoded",
-            "164 kB to write before compression",
-            pytest.approx,
-        ][:4]
-        + price(mosaic_of(cloudless)).lines(3)[4:]
-    )
+    *lines, memory = price(mosaic_of(cloudless)).lines(3)
+    assert lines == [
+        "4 items of 3 days in 4 months",
+        "8 tiles, one task each, on 3 threads",
+        "at most 72 windows to read, 123 kB decoded",
+        "164 kB to write before compression",
+    ]
+    assert memory.endswith("of pixels in each worker's memory")
 
 
 def test_files_that_are_not_there_are_counted(cloudless):

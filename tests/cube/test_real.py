@@ -69,7 +69,7 @@ def test_an_offset_that_is_applied_is_not_taken_off_again(croatia, items):
 
 def _grid():
     spec = GridSpec(
-        crs="EPSG:32633", resolution=120, bounds=(499_980, 5_064_000, 609_780, 5_100_000)
+        crs="EPSG:32633", resolution=120, bounds=(499_980, 5_064_000, 609_780, 5_126_160)
     )
     return make_grid(spec, StoreSpec(chunk=128, shard=256, tile=256))
 
@@ -95,7 +95,7 @@ def test_five_days_are_at_most_five_observations(both):
 
 
 def test_there_is_no_seam_where_one_tile_takes_over_from_the_other(both):
-    mosaic, values, count = both
+    mosaic, values, _ = both
     scene = mosaic.scenes["2023-08"][0]
     edges = sorted(
         bound
@@ -107,16 +107,13 @@ def test_there_is_no_seam_where_one_tile_takes_over_from_the_other(both):
     for band in values.astype(int):
         step = np.abs(np.diff(band, axis=0))
         step = np.where((band[1:] > 0) & (band[:-1] > 0), step, -1)
-        everywhere = np.median(step[step >= 0])
         for edge in inner:
-            near = step[edge - 2 : edge + 1]
-            assert (near >= 0).sum() > 500
             # terrain differs from row to row: compare with rows as near as can be
-            around = step[edge - 14 : edge + 13]
-            around = np.median(around[around >= 0])
-            assert np.median(near[near >= 0]) <= 1.25 * max(around, everywhere)
-    jump = np.abs(np.diff(count.astype(int), axis=0)).mean(axis=1)
-    assert max(jump[edge - 2 : edge + 1].max() for edge in inner) <= 1.5 * jump.max()
+            rows = step[edge - 20 : edge + 20]
+            usual = [np.median(row[row >= 0]) for row in rows]
+            across = step[edge - 1]
+            assert (across >= 0).sum() > 500
+            assert np.median(across[across >= 0]) <= 1.2 * max(np.delete(usual, 19))
 
 
 def test_in_the_overlap_two_tiles_agree(croatia, items, both):
@@ -130,9 +127,14 @@ def test_in_the_overlap_two_tiles_agree(croatia, items, both):
     (one, n), (other, m) = alone
     shared = (n[0] == m[0]) & (n[0] > 0) & (one[0, 0] > 0) & (other[0, 0] > 0)
     assert shared.sum() > 10_000
+    fits = {}
+    for dy in (-1, 0, 1):
+        for dx in (-1, 0, 1):
+            moved = np.roll(other[0, 0], (dy, dx), (0, 1))
+            fits[dy, dx] = np.corrcoef(one[0, 0][shared], moved[shared])[0, 1]
+    assert max(fits, key=fits.get) == (0, 0)
     a, b = (v[0, 0][shared].astype(float) for v in (one, other))
-    assert np.corrcoef(a, b)[0, 1] > 0.97
-    assert abs(np.median(a - b)) < 20
+    assert abs(np.median(a - b)) < 100  # of some 3000 counts; taken off twice it were 1000
     mixed = both[1][3][shared]
     assert (np.abs(mixed - a) <= np.abs(mixed - b)).mean() > 0.9  # TWL comes first by its name
 

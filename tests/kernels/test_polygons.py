@@ -57,7 +57,8 @@ def test_labelled_centres_are_at_least_inset_from_the_edge(polygon, distance):
 def test_centres_deeper_than_inset_are_labelled(polygon, distance):
     label = burnt(inset(np.array([polygon]), distance), [3])
     deep = shapely.covers(polygon, centres())
-    deep &= shapely.distance(centres(), polygon.boundary) > distance + 1e-6
+    # GEOS smooths dents narrower than a hundredth of the distance before it buffers
+    deep &= shapely.distance(centres(), polygon.boundary) > 1.02 * distance + 1e-6
     assert (label[deep] == 3).all()
 
 
