@@ -50,7 +50,7 @@ def test_all_steps_leave_what_they_promise(finished, tmp_path, archive, capsys):
     assert {s["model"] for s in scores["reference"]} == {"tempcnn", "forest", "best possible"}
     assert main([str(finished)]) == 0
     said = capsys.readouterr().out
-    for place in ("cube.zarr", "report.html", "labels_lost.csv", "small_class.tif"):
+    for place in ("cube.zarr", "report.html", "labels_lost.csv", "export/small_class.tif"):
         assert str(out / place) in said
 
 
