@@ -39,6 +39,7 @@ READ_OPTIONS: dict[str, Any] = {
 
 _ALIGNED = 1e-3  # pixels; footprints written with few decimals are this far off
 _COARSER = 1.1  # UTM zones differ by permille in scale, which is not coarser
+_GLANCE = 256  # pixels
 _STRIP = 1024  # rows that are encoded at a time
 
 
@@ -89,7 +90,7 @@ def read_onto(
     ReadError
         It cannot be opened or decoded (cut short, damaged, refused).
     InputError
-        It has no CRS.
+        It has no CRS, or holds values that `dtype` cannot.
     """
     try:
         with rasterio.Env(**READ_OPTIONS), rasterio.open(href) as src:
@@ -102,6 +103,7 @@ def read_onto(
             stated = src.nodata if src.nodata is not None and _holds(kind, src.nodata) else nodata
             if not _holds(kind, stated):  # room for a nodata that the raster cannot say
                 kind = np.promote_types(kind, dtype)
+            _check_whole(src, stated, np.dtype(dtype))
             offset = _offset(src.crs, src.transform, geobox)
             if offset is not None:
                 values = _copied(src, (geobox.shape.y, geobox.shape.x), offset, stated, kind)
@@ -122,7 +124,7 @@ def read_onto(
         ) from error
     if stated != nodata or np.issubdtype(values.dtype, np.floating):
         values = np.where(has_data(values, stated), values, np.array(nodata, dtype))
-    return values.astype(dtype, copy=False)
+    return _fitted(values, np.dtype(dtype), href)
 
 
 def write_cog(
@@ -339,6 +341,39 @@ def _holds(kind: np.dtype[Any], value: float) -> bool:
         return True
     info = np.iinfo(kind)
     return info.min <= value <= info.max and float(value).is_integer()
+
+
+def _fitted(values: NDArray[Any], dtype: np.dtype[Any], href: str) -> NDArray[Any]:
+    """The values in another dtype, refused where it cannot hold them."""
+    if values.dtype == dtype:
+        return values
+    if values.dtype.kind == "f" and dtype.kind in "iu":
+        values = np.rint(values)  # whole numbers that were averaged
+    with np.errstate(invalid="ignore"):
+        fitted = values.astype(dtype)
+        changed = ~np.isclose(fitted, values, equal_nan=True)
+    if changed.any():
+        raise InputError(_misfit(href, values.dtype, values[changed][0], dtype))
+    return fitted
+
+
+def _check_whole(src: rasterio.DatasetReader, nodata: float, dtype: np.dtype[Any]) -> None:
+    """Refuse fractions where whole numbers are asked for; a look at the middle is enough."""
+    if np.dtype(src.dtypes[0]).kind != "f" or dtype.kind not in "iu":
+        return
+    height, width = min(src.height, _GLANCE), min(src.width, _GLANCE)
+    middle = Window((src.width - width) // 2, (src.height - height) // 2, width, height)
+    values = src.read(1, window=middle)
+    broken = has_data(values, nodata) & (values != np.rint(values))
+    if broken.any():
+        raise InputError(_misfit(src.name, values.dtype, values[broken][0], dtype))
+
+
+def _misfit(href: str, found: np.dtype[Any], value: float, dtype: np.dtype[Any]) -> str:
+    return (
+        f"{href} holds {found} values such as {value:g}, which are not {dtype} values. State the "
+        "`dtype` that its pixels have in the sensor."
+    )
 
 
 def _innermost(error: BaseException) -> str:

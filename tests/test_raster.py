@@ -249,7 +249,7 @@ def test_the_rasters_own_nodata_becomes_the_one_asked_for(
 def test_nan_is_no_data_whatever_the_raster_states(write):
     values = np.float32([[1, np.nan], [-1, 4]])
     for stated, gone in ((None, [0]), (-1, [0, 0])):
-        got = read_onto(write(values, nodata=stated), grid(2, 2), nodata=0, dtype="uint8")
+        got = read_onto(write(values, nodata=stated), grid(2, 2), nodata=0, dtype="int16")
         assert sorted(got.ravel().tolist())[: len(gone)] == gone
         assert got[0].tolist() == [1, 0]
 
@@ -432,3 +432,24 @@ def test_a_failed_write_leaves_what_was_there_before(tmp_path, before):
 @given(st.integers(0, 255), st.integers(0, 255), st.integers(0, 255))
 def test_a_colour_is_its_three_bytes(red, green, blue):
     assert hex_to_rgb(f"#{red:02x}{green:02X}{blue:02x}") == (red, green, blue)
+
+
+@pytest.mark.parametrize(
+    ("values", "asked"),
+    [
+        (np.full((4, 4), 60_000, np.uint16), "int16"),
+        (np.full((4, 4), 0.25, np.float32), "uint16"),
+        (np.full((4, 4), 300, np.uint16), "uint8"),
+    ],
+)
+def test_values_that_the_asked_dtype_cannot_hold_are_refused(values, asked, tmp_path):
+    geobox = GeoBox.from_bbox((0, 0, 40, 40), "EPSG:32633", resolution=10)
+    path = write_cog(tmp_path / "a.tif", values, geobox)
+    with pytest.raises(InputError, match="State the `dtype`"):
+        read_onto(str(path), geobox, nodata=0, dtype=asked)
+
+
+def test_values_that_the_asked_dtype_holds_are_converted(tmp_path):
+    geobox = GeoBox.from_bbox((0, 0, 40, 40), "EPSG:32633", resolution=10)
+    path = write_cog(tmp_path / "a.tif", np.arange(16, dtype="uint16").reshape(4, 4), geobox)
+    assert read_onto(str(path), geobox, nodata=0, dtype="uint8").max() == 15

@@ -6,7 +6,7 @@ from typing import Annotated, Literal
 
 from pydantic import Field, field_validator
 
-from geocube_ml.spec.base import Location, Spec
+from geocube_ml.spec.base import EXECUTION, Location, Spec
 
 
 class SamplesSpec(Spec):
@@ -98,10 +98,10 @@ class EvaluateSpec(Spec):
     drawn at random, polygons shared between training and test (optimistic, for contrast).
     ``polygon``: cross-validation by polygon over all folds."""
 
-    reference: Location | None = None
+    reference: Location | None = Field(None, json_schema_extra=EXECUTION)
     """A class raster that is known to be true everywhere (simulations), or None."""
 
-    bound: Location | None = None
+    bound: Location | None = Field(None, json_schema_extra=EXECUTION)
     """The best possible class raster (simulations), judged on the same pixels, or None."""
 
 

@@ -19,7 +19,7 @@ from geocube_ml.cube.mosaic import (
     make_mosaic,
 )
 from geocube_ml.cube.plan import missing_files, price
-from geocube_ml.cube.store import Variable
+from geocube_ml.cube.store import Variable, open_cube
 from geocube_ml.errors import MissingError
 from geocube_ml.steps.job import Job
 
@@ -75,11 +75,13 @@ def run(job: Job) -> dict[str, Any]:
         return {name: values, f"{name}_clear": count}
 
     job.write_tiles("cube", (name, f"{name}_clear"), tile_values)
+    clear = open_cube(job.cube_path)[f"{name}_clear"]
+    seen = (clear > 0).any(("y", "x")).values
     return {
         "items": sum(len(s.granules) for scenes in mosaic.scenes.values() for s in scenes),
         "days": sum(len(scenes) for scenes in mosaic.scenes.values()),
         "tiles": len(job.grid.tiles),
-        "months_without_items": [m for m in months if m not in mosaic.scenes],
+        "unseen_months": [month for month, any_ in zip(months, seen, strict=True) if not any_],
         "pixels": int(np.prod(shape)),
     }
 

@@ -11,9 +11,9 @@ import rasterio
 from numpy.typing import NDArray
 
 from geocube_ml.cube.store import open_cube
-from geocube_ml.errors import InputError
+from geocube_ml.errors import InputError, MissingError
 from geocube_ml.evaluate import BOUND, evaluate_models, evaluate_reference
-from geocube_ml.files import write_json
+from geocube_ml.files import content_digest, write_json
 from geocube_ml.raster import read_onto
 from geocube_ml.spec.labels import UNKNOWN, ClassScheme
 from geocube_ml.steps.job import Job
@@ -25,6 +25,7 @@ def inputs(job: Job) -> dict[str, Any]:
     """What decides the figures."""
     return {
         "evaluate": job.recipe.evaluate.result(),
+        "rasters": {path.name: content_digest([path]) for path in _rasters(job)},
         "block_m": job.recipe.samples.block_m,
         "train": job.digest_of("train"),
     }
@@ -65,6 +66,16 @@ def outputs(job: Job) -> list[Path]:
 def discard(job: Job) -> None:
     """Remove the figures."""
     job.scores_path.unlink(missing_ok=True)
+
+
+def _rasters(job: Job) -> list[Path]:
+    """The rasters that the recipe judges against."""
+    spec = job.recipe.evaluate
+    paths = [Path(path) for path in (spec.reference, spec.bound) if path]
+    for path in paths:
+        if not path.exists():
+            raise MissingError(f"There is no raster {path}. Correct the recipe's `evaluate`.")
+    return paths
 
 
 def _class_raster(job: Job, path: str, classes: ClassScheme) -> NDArray[np.uint8]:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import shutil
 from pathlib import Path
 from typing import Any
@@ -10,7 +9,7 @@ from typing import Any
 from geocube_ml.cube.mosaic import cube_coords
 from geocube_ml.cube.store import Variable
 from geocube_ml.errors import MissingError
-from geocube_ml.files import whole_file
+from geocube_ml.files import content_digest, whole_file
 from geocube_ml.labels.polygons import Labels, read_labels
 from geocube_ml.labels.raster import NO_POLYGON, LabelBurner, label_attrs
 from geocube_ml.spec.labels import UNKNOWN
@@ -21,7 +20,7 @@ def inputs(job: Job) -> dict[str, Any]:
     """What decides the labels; they need the cube's grid, not its pixels."""
     return {
         "labels": job.labels.result(),
-        "file": _content(Path(job.labels.path)),
+        "file": content_digest(_parts(Path(job.labels.path))),
         "cube": job.digest_of("cube"),
     }
 
@@ -84,12 +83,8 @@ def _reasons(labels: Labels) -> list[str]:
     return [f"{n} polygons: {reason}" for reason, n in counts.value_counts().items()]
 
 
-def _content(path: Path) -> str:
-    """Digest of a vector file; of all its parts for a Shapefile."""
+def _parts(path: Path) -> list[Path]:
+    """The files of a vector file: several for a Shapefile."""
     if not path.exists():
         raise MissingError(f"There is no label file {path}. Correct `labels.path`.")
-    parts = sorted(path.parent.glob(f"{path.stem}.*")) if path.suffix == ".shp" else [path]
-    content = hashlib.sha256()
-    for part in parts:
-        content.update(part.read_bytes())
-    return content.hexdigest()[:16]
+    return sorted(path.parent.glob(f"{path.stem}.*")) if path.suffix == ".shp" else [path]

@@ -84,9 +84,10 @@ def _notes(job: Job, scores: dict[str, Any]) -> list[str]:
         notes.append(
             f"No labelled pixel is left of {', '.join(dropped)}; the map has no such class."
         )
-    empty = cube.get("months_without_items", [])
-    if empty:
-        notes.append(f"No item in {len(empty)} months, which stay missing: {', '.join(empty)}.")
+    unseen = cube.get("unseen_months", [])
+    if unseen:
+        listed = ", ".join(unseen)
+        notes.append(f"No clear observation in {len(unseen)} months, which stay missing: {listed}.")
     if samples.get("unobserved"):
         notes.append(
             f"{samples['unobserved']} labelled pixels have no clear observation in any month."

@@ -190,6 +190,8 @@ def _summary(job: Job, chosen: list[str]) -> list[str]:
 
 def _figures(job: Job) -> list[str]:
     lines = []
+    if unseen := (job.facts("cube") or {}).get("unseen_months"):
+        lines.append(f"months without a clear observation: {', '.join(unseen)}")
     if labels := job.facts("labels"):
         lines.append(f"{labels['polygons']} polygons with {labels['pixels']} labelled pixels")
         lines += [f"  lost: {reason}" for reason in labels["lost"]]

@@ -14,6 +14,8 @@ from geocube_ml.spec.recipe import Recipe
 MODULES = (grid, labels, models, recipe, simulate, source)
 
 EXECUTION_FIELDS = {
+    "EvaluateSpec.bound",
+    "EvaluateSpec.reference",
     "ItemsSpec.catalog",
     "ItemsSpec.geoparquet",
     "ItemsSpec.stac_api",

@@ -93,6 +93,20 @@ def test_a_dry_run_writes_nothing(recipe, tmp_path, capsys):
     assert "cube: is done" in capsys.readouterr().out
 
 
+def test_another_reference_raster_is_noticed_wherever_it_lies(
+    finished, recipe, archive, tmp_path, capsys
+):
+    moved = tmp_path / "elsewhere"
+    moved.mkdir()
+    shutil.copy(archive.truth, moved / "truth.tif")
+    same = recipe({"evaluate.reference": str(moved / "truth.tif")})
+    assert main([str(same), "evaluate"]) == 0
+    assert "evaluate  was done already" in capsys.readouterr().out
+    shutil.copy(archive.best, moved / "truth.tif")
+    assert main([str(same), "evaluate"]) == 2
+    assert "rasters.truth.tif" in capsys.readouterr().err
+
+
 def test_named_steps_run_in_their_order(recipe, tmp_path):
     path = recipe()
     assert main([str(path), "labels", "cube"]) == 0
