@@ -107,10 +107,11 @@ def peer(mosaic: Mosaic, items: list[Any], path: Path, chunk: int = 512) -> xr.D
     newer = xr.DataArray(
         [1000 if str(day)[:10] >= "2022-01-25" else 0 for day in scenes.time.values],
         dims="time", coords={"time": scenes.time},
-    ).astype("uint16")  # fmt: skip
+    ).astype("float32")  # fmt: skip
     bands = scenes[["B02", "B03", "B04", "B08"]]
     clear = scenes["SCL"].isin(CLEAR) & (bands > 0)
-    months = (bands - newer).where(clear).groupby("time.month").median()
+    lowered = (bands.astype("float32") - newer).clip(min=1)  # as we do: dark, not missing
+    months = lowered.where(clear).groupby("time.month").median()
     months = months.fillna(0).astype("uint16").chunk({"month": -1, "y": 256, "x": 256})
     months.to_zarr(path, mode="w", zarr_format=3, consolidated=False)
     return xr.open_zarr(path, consolidated=False, mask_and_scale=False)

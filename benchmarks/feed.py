@@ -56,7 +56,7 @@ def run(folder: Path, size: int, repeat: int) -> Result:
 
 def ours(cube: xr.Dataset) -> tuple[Tensor, Tensor]:
     """The package's sample table, standardized and shuffled."""
-    samples = gather_samples(cube, SamplesSpec(n_fold=2, block_m=500))
+    samples = gather_samples(cube, SamplesSpec(n_fold=2, block_m=200))
     return _tensors(samples["s2"].values, samples["label"].values)
 
 
