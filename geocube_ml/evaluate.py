@@ -18,6 +18,7 @@ from geocube_ml.kernels.accuracy import (
     overall_accuracy,
 )
 from geocube_ml.kernels.sampling import blocks
+from geocube_ml.kernels.scaling import most_likely
 from geocube_ml.models.bundle import ModelBundle
 from geocube_ml.spec.labels import UNKNOWN, ClassScheme
 from geocube_ml.spec.models import EvaluateSpec, ModelSpec
@@ -190,11 +191,7 @@ def _folds(samples: xr.Dataset, split: str, seed: int) -> Iterator[Fold]:
 
 
 def _codes(bundle: ModelBundle, counts: NDArray[Any]) -> NDArray[np.uint8]:
-    prob = bundle.predict_proba(counts)
-    seen = ~np.isnan(prob[:, 0])
-    codes = np.full(len(prob), UNKNOWN, np.uint8)
-    codes[seen] = prob[seen].argmax(axis=1)
-    return codes
+    return most_likely(bundle.predict_proba(counts).T, UNKNOWN)
 
 
 def _confusion(

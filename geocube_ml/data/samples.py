@@ -55,7 +55,7 @@ def gather_samples(cube: xr.Dataset, spec: SamplesSpec = _DEFAULT) -> xr.Dataset
     """
     name = source_name(cube)
     shape = _chunk_shape(cube[name])
-    rows, cols = _drawn(cube, spec, shape)
+    rows, cols, polygon, label = _drawn(cube, spec, shape)
     series, observed = _series(cube[name], rows, cols, shape)
     if not observed.any():
         raise InputError(
@@ -63,9 +63,8 @@ def gather_samples(cube: xr.Dataset, spec: SamplesSpec = _DEFAULT) -> xr.Dataset
             "period, raise max_cloud_cover, or look at the mask's `clear` values."
         )
     rows, cols, series = rows[observed], cols[observed], series[observed]
+    polygon, label = polygon[observed], label[observed]
 
-    label = _points(cube["label"], rows, cols)
-    polygon = _points(cube["polygon"], rows, cols)
     x, y = cube["x"].values[cols], cube["y"].values[rows]
     block = _blocks(x, y, polygon, spec.block_m)
     owner = np.where(polygon > 0, polygon, -1 - np.unique(block, return_inverse=True)[1])
@@ -128,10 +127,8 @@ def _patches(
         yield high * (at // across), wide * (at % across), patch
 
 
-def _drawn(
-    cube: xr.Dataset, spec: SamplesSpec, shape: tuple[int, int]
-) -> tuple[NDArray[Any], NDArray[Any]]:
-    """Rows and columns of the pixels that are taken, row by row."""
+def _drawn(cube: xr.Dataset, spec: SamplesSpec, shape: tuple[int, int]) -> tuple[NDArray[Any], ...]:
+    """Row, column, polygon and label of the pixels that are taken, row by row."""
     found: list[tuple[NDArray[Any], ...]] = []
     fill = {"label": UNKNOWN, "polygon": 0}
     for top, left, patch in _patches(cube[["label", "polygon"]], shape, fill):
@@ -154,8 +151,8 @@ def _drawn(
         within = np.unique(block, return_inverse=True)[1]
         group = np.where(polygon > 0, polygon, -1 - 256 * within - label)
         kept = draw(group, spec.per_polygon, np.random.default_rng(spec.seed))
-        rows, cols = rows[kept], cols[kept]
-    return rows, cols
+        rows, cols, polygon, label = rows[kept], cols[kept], polygon[kept], label[kept]
+    return rows, cols, polygon, label
 
 
 def _series(
@@ -172,12 +169,6 @@ def _series(
             out[here] = gather(patch["source"].values, rows[here] - top, cols[here] - left)
     observed = np.asarray(has_data(out, source.attrs["nodata"]).any(axis=(1, 2)))
     return out, observed
-
-
-def _points(variable: xr.DataArray, rows: NDArray[Any], cols: NDArray[Any]) -> NDArray[Any]:
-    at = {"y": xr.DataArray(rows, dims="sample"), "x": xr.DataArray(cols, dims="sample")}
-    values: NDArray[Any] = variable.isel(at).values
-    return values
 
 
 def _blocks(

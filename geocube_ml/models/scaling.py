@@ -34,8 +34,12 @@ class Scaling:
         Missing values are 0, the mean, and the last channel says whether the month was observed:
         1 or 0.  So a missing month is masked, not invented.
         """
-        seen = ~np.isnan(series)
-        scaled = np.where(seen, (series - self.mean) / self.std, 0).astype(np.float32)
-        observed = seen.any(axis=2, keepdims=True).astype(np.float32)
-        joined = np.concatenate([scaled, observed], axis=2)
-        return np.ascontiguousarray(joined.transpose(0, 2, 1))
+        n, n_step, n_band = series.shape
+        out = np.empty((n, n_band + 1, n_step), np.float32)
+        scaled = out[:, :-1]
+        np.subtract(series.transpose(0, 2, 1), self.mean[:, None], out=scaled)
+        scaled /= self.std[:, None]
+        missing = np.isnan(scaled)
+        scaled[missing] = 0
+        out[:, -1] = ~missing.all(axis=1)
+        return out
