@@ -51,6 +51,17 @@ def sweep(folder: Path) -> None:
             partial.unlink(missing_ok=True)
 
 
+def discard(path: Path) -> None:
+    """Remove a file or folder; a kill in the middle leaves nothing that looks whole."""
+    if path.is_dir():
+        partial = path.with_name(path.name + PARTIAL)
+        shutil.rmtree(partial, ignore_errors=True)
+        os.replace(path, partial)
+        shutil.rmtree(partial)
+    else:
+        path.unlink(missing_ok=True)
+
+
 def write_json(path: Path, value: Any) -> None:
     """Write a JSON file, keys in order, so that equal values are equal files."""
     with whole_file(path) as partial:

@@ -107,7 +107,7 @@ def read_onto(
             offset = _offset(src.crs, src.transform, geobox)
             if offset is not None:
                 values = _copied(src, (geobox.shape.y, geobox.shape.x), offset, stated, kind)
-            elif (step := _step(str(src.crs), src.transform, geobox)) > _COARSER:
+            elif (step := _step(*_extent(src), _pixel(geobox))) > _COARSER:
                 values = _warped(src, geobox, stated, kind, coarsening, 1 / step)
             elif resampling in _SAMPLERS:
                 values = _sampled(src, geobox, stated, kind, resampling)
@@ -260,19 +260,42 @@ def _copied(
     return out
 
 
-def _step(crs: str, transform: Affine, geobox: GeoBox) -> float:
-    """Pixels of the raster that one pixel of the grid spans."""
-    rows, cols = geobox.shape
-    middle = geobox[rows // 2 : rows // 2 + 1, cols // 2 : cols // 2 + 1]
-    x, y = _places(GeoBox((2, 2), middle.transform, geobox.crs), crs)
-    x, y = np.broadcast_arrays(x, y)
-    across = np.hypot(x[0, 1] - x[0, 0], y[0, 1] - y[0, 0])
+@functools.lru_cache(maxsize=256)
+def _step(crs: str, transform: Affine, shape: tuple[int, int], grid: GeoBox) -> float:
+    """Pixels of the raster that one pixel of the grid spans, at the raster's middle.
+
+    `grid` is one pixel of the grid at its origin of coordinates: the answer must not depend on the
+    window that is read.
+    """
+    x = transform.c + transform.a * shape[1] / 2 + transform.b * shape[0] / 2
+    y = transform.f + transform.d * shape[1] / 2 + transform.e * shape[0] / 2
+    size = grid.resolution.x
+    if CRS.from_user_input(crs) == CRS.from_user_input(str(grid.crs)):
+        across = abs(size)
+    else:
+        there = Transformer.from_crs(crs, str(grid.crs), always_xy=True)
+        left, top = there.transform(x, y)
+        (x0, x1), (y0, y1) = there.transform([left, left + size], [top, top], direction="INVERSE")
+        across = float(np.hypot(x1 - x0, y1 - y0))
     return float(across / np.hypot(transform.a, transform.d))
 
 
 def _sampled(
     src: rasterio.DatasetReader, geobox: GeoBox, nodata: float, kind: np.dtype[Any], method: str
 ) -> NDArray[Any]:
+    col, row = _pixels_of(src, geobox)
+    top, bottom = max(int(row.min()) - 1, 0), min(int(row.max()) + 2, src.height)
+    left, right = max(int(col.min()) - 1, 0), min(int(col.max()) + 2, src.width)
+    if top >= bottom or left >= right:
+        return np.full((geobox.shape.y, geobox.shape.x), nodata, kind)
+    values = src.read(1, window=Window(left, top, right - left, bottom - top))
+    return _SAMPLERS[method](values.astype(kind, copy=False), row - top, col - left, nodata)
+
+
+def _pixels_of(
+    src: rasterio.DatasetReader, geobox: GeoBox
+) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    """Column and row of the raster, with fractions, of the centre of each pixel of the grid."""
     x, y = _places(geobox, str(src.crs))
     back = ~src.transform
     if back.b == back.d == 0:  # stays a row and a column of places where it was one
@@ -280,13 +303,7 @@ def _sampled(
     else:
         col, row = back.a * x + back.b * y + back.c, back.d * x + back.e * y + back.f
     # what rounding leaves of a coordinate's last digits differs from window to window
-    col, row = col.round(6), row.round(6)
-    top, bottom = max(int(row.min()) - 1, 0), min(int(row.max()) + 2, src.height)
-    left, right = max(int(col.min()) - 1, 0), min(int(col.max()) + 2, src.width)
-    if top >= bottom or left >= right:
-        return np.full((geobox.shape.y, geobox.shape.x), nodata, kind)
-    values = src.read(1, window=Window(left, top, right - left, bottom - top))
-    return _SAMPLERS[method](values.astype(kind, copy=False), row - top, col - left, nodata)
+    return col.round(6), row.round(6)
 
 
 @functools.lru_cache(maxsize=8)  # a tile reads all its rasters, of a few CRSs, one after the other
@@ -329,7 +346,20 @@ def _warped(
         YSCALE=round(scale, 3),
     ) as vrt:
         values: NDArray[Any] = vrt.read(1)
-    return values
+    # the warper answers for some pixels beyond the edge, differently from window to window
+    col, row = _pixels_of(src, geobox)
+    inside = (col >= 0) & (col < src.width) & (row >= 0) & (row < src.height)
+    return np.where(inside, values, np.array(nodata, kind))
+
+
+def _extent(src: rasterio.DatasetReader) -> tuple[str, Affine, tuple[int, int]]:
+    return str(src.crs), src.transform, (src.height, src.width)
+
+
+def _pixel(geobox: GeoBox) -> GeoBox:
+    """One pixel of the grid, the same for every window of it."""
+    to_crs = geobox.transform
+    return GeoBox((1, 1), Affine(to_crs.a, to_crs.b, 0, to_crs.d, to_crs.e, 0), geobox.crs)
 
 
 _SAMPLERS = {"nearest": nearest, "bilinear": bilinear}

@@ -6,8 +6,7 @@ import argparse
 import sys
 
 from geocube_ml.errors import GeocubeError
-
-STEPS = ("cube", "labels", "samples", "train", "evaluate", "predict", "export", "report")
+from geocube_ml.steps import NAMES as STEPS
 
 _INTERRUPTED = 130  # as shells say it of Ctrl-C
 
@@ -51,7 +50,8 @@ def main(argv: list[str] | None = None) -> int:
         print(f"error: {error}", file=sys.stderr)
         return 2
     except KeyboardInterrupt:
-        print("Interrupted. The same command goes on where it stopped.", file=sys.stderr)
+        again = "The same command without --redo" if args.redo else "The same command"
+        print(f"Interrupted. {again} goes on where it stopped.", file=sys.stderr)
         return _INTERRUPTED
     return 0
 

@@ -253,6 +253,22 @@ def test_nan_is_no_data_whatever_the_raster_states(write):
         assert got.tolist() == [[1, 0], last]
 
 
+@pytest.mark.parametrize("res", [20, 30, 60, 120])
+def test_averages_end_where_the_raster_ends_in_any_window(write, res):
+    href = write(hills((96, 110)))
+    whole = grid(60, 60, res=res, left=LEFT - 10 * res, top=TOP + 10 * res)
+    got = read(href, whole, coarsening="average")
+    x = LEFT - 10 * res + res * (np.arange(60) + 0.5)
+    y = TOP + 10 * res - res * (np.arange(60) + 0.5)
+    outside = (x < LEFT) | (x >= LEFT + 1100)
+    below = (y > TOP) | (y <= TOP - 960)
+    assert not got[:, outside].any()
+    assert not got[below].any()
+    for rows, cols in ((slice(8, 14), slice(8, 14)), (slice(11, 40), slice(5, 33))):
+        part = read(href, whole[rows, cols], coarsening="average")
+        np.testing.assert_array_equal(part, got[rows, cols])
+
+
 # -- what cannot be read ----------------------------------------------------------------------
 
 

@@ -79,8 +79,8 @@ class CubeStore:
         StaleTarget
             A variable of that name was made by another recipe.
         """
-        self._check(variables, digest)
         sweep(self.path)
+        self._check(variables, digest)
         said = {**self._said(), **(attrs or {})}
         xr.Dataset(coords=coords, attrs=said).to_zarr(
             self.path, mode="a", zarr_format=3, consolidated=False
@@ -96,14 +96,6 @@ class CubeStore:
             array = zarr.open_array(self.path / name, mode="r+")
             array[..., tile.y, tile.x] = block
 
-    def delete(self, names: Sequence[str]) -> None:
-        """Remove variables, so that they can be made anew."""
-        if self.path.exists():
-            group = zarr.open_group(self.path, mode="r+")
-            for name in names:
-                if name in group:
-                    del group[name]
-
     def _said(self) -> dict[str, Any]:
         """The group's attributes, which writing to it would replace."""
         if not (self.path / "zarr.json").exists():
@@ -115,6 +107,14 @@ class CubeStore:
         if not (self.path / "zarr.json").exists():
             return
         group = zarr.open_group(self.path, mode="r")
+        rows_cols = self.grid.shape
+        for _, array in group.arrays():
+            if array.ndim > 1 and array.shape[-2:] != rows_cols:
+                raise StaleTarget(
+                    f"{self.path} is a cube of {array.shape[-2]} x {array.shape[-1]} pixels, the "
+                    f"recipe's grid has {rows_cols[0]} x {rows_cols[1]}. Take another `out:`, or "
+                    "make the cube anew with --redo."
+                )
         for variable in variables:
             if variable.name not in group:
                 continue

@@ -1,4 +1,4 @@
-"""Work on many tiles with dask, and a record of each that is done."""
+"""Work on many tiles with dask."""
 
 from __future__ import annotations
 

@@ -6,8 +6,10 @@ A folder: ``bundle.json``, and the weights as ``weights.safetensors`` (networks)
 
 from __future__ import annotations
 
+import hashlib
 import zipfile
 import zlib
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Self
@@ -96,6 +98,13 @@ class ModelBundle:
         series = counts.reshape(n_time, n_band, -1).transpose(2, 0, 1)
         return np.ascontiguousarray(self.predict_proba(series).T).reshape(-1, rows, cols)
 
+    def digest(self) -> str:
+        """16 hex digits over the weights or trees, and what they are used with."""
+        content = hashlib.sha256(self.fit.digest().encode() + self.classes.digest().encode())
+        for part in _arrays(self.classifier):
+            content.update(np.ascontiguousarray(part).tobytes())
+        return content.hexdigest()[:16]
+
     def save(self, folder: Path) -> None:
         """Write the bundle, whole or not at all; an older one is replaced."""
         with whole_folder(folder) as partial:
@@ -147,6 +156,19 @@ class ModelBundle:
                 f"The model at {folder} is damaged ({type(error).__name__}: {error}). "
                 "Train it again: --redo train."
             ) from error
+
+
+def _arrays(classifier: Classifier) -> Iterator[NDArray[Any]]:
+    """All that a classifier has learnt, in a fixed order."""
+    if isinstance(classifier, NetworkClassifier):
+        yield from (classifier.scaling.mean, classifier.scaling.std)
+        yield from (tensor.numpy() for _, tensor in sorted(classifier.network.state_dict().items()))
+        return
+    for tree in classifier.forest.estimators_:
+        state = tree.tree_.__getstate__()
+        # field by field: what lies between the fields of a node is not set
+        yield from (state["nodes"][name] for name in state["nodes"].dtype.names)
+        yield state["values"]
 
 
 def _load(folder: Path, said: dict[str, Any], fit: Fit, n_class: int) -> Classifier:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from math import isfinite
 from typing import Self
 
 from pydantic import Field, model_validator
@@ -52,6 +53,13 @@ class GridSpec(Spec):
                 f"got {'both' if self.bounds else 'neither'}"
             )
         west, south, east, north = self.bounds or self.bbox or (0, 0, 0, 0)
+        if not all(isfinite(edge) for edge in (west, south, east, north)):
+            raise ValueError(f"the extent must be finite, got {west}, {south}, {east}, {north}")
+        if self.bbox and not (west >= -180 and east <= 180 and south >= -90 and north <= 90):
+            raise ValueError(
+                "`bbox` is in degrees, longitudes to 180 and latitudes to 90, got "
+                f"{west}, {south}, {east}, {north}; metres go into `bounds`"
+            )
         if west >= east or south >= north:
             raise ValueError(
                 f"the extent is empty: left {west}, bottom {south}, right {east}, top {north}; "

@@ -41,8 +41,13 @@ class ClassSpec(Spec):
             return {"name": value}
         if isinstance(value, dict) and isinstance(value.get("values"), list):
             # 3 and "3" in a YAML file mean the same class
-            return value | {"values": [str(item) for item in value["values"]]}
+            return value | {"values": [_plain(item) for item in value["values"]]}
         return value
+
+
+def _plain(value: Any) -> str:
+    """A class value as text; 3.0 is 3."""
+    return str(int(value) if isinstance(value, float) and value.is_integer() else value)
 
 
 class LabelsSpec(Spec):

@@ -19,7 +19,15 @@ from geocube_ml.spec.models import EvaluateSpec, ModelSpec, PredictSpec, Samples
 from geocube_ml.spec.simulate import SimSpec
 from geocube_ml.spec.source import SensorSpec, SourceSpec
 
-_MONTH = re.compile(r"^(\d{4})-(0[1-9]|1[0-2])$")
+_MONTH = re.compile(r"^((?:19|20|21)\d{2})-(0[1-9]|1[0-2])$")
+
+
+_NAME = re.compile(r"^[A-Za-z_][\w-]*$")
+_TAKEN_VARIABLES = {
+    "time", "y", "x", "spatial_ref", "label", "polygon", "class", "prob", "class_name", "block",
+    "fold_block", "fold_polygon", "sample",
+}  # fmt: skip
+_TAKEN_MODELS = {"majority class", "best possible"}
 
 
 class PeriodSpec(Spec):
@@ -35,7 +43,7 @@ class PeriodSpec(Spec):
     @classmethod
     def _month(cls, value: Any) -> Any:
         if isinstance(value, date) or not _MONTH.match(str(value)):
-            raise ValueError(f"a month is written YYYY-MM, got {value}")
+            raise ValueError(f"a month is written YYYY-MM (1900 to 2199), got {value}")
         return value
 
     @model_validator(mode="after")
@@ -124,6 +132,18 @@ class Recipe(Spec):
 
     @model_validator(mode="after")
     def _fits(self) -> Self:
+        for kind, names, taken in (
+            ("source", self.sources, _TAKEN_VARIABLES),
+            ("model", self.models, _TAKEN_MODELS),
+        ):
+            for name in names:
+                if not _NAME.match(name):
+                    raise ValueError(
+                        f"a {kind}'s name is letters, digits, - and _, it becomes part of file "
+                        f"names; got {name!r}"
+                    )
+                if name in taken:
+                    raise ValueError(f"the name {name!r} of a {kind} is taken; choose another")
         model = self.predict.model
         if model is not None and model not in self.models:
             raise ValueError(f"predict.model is {model!r}, but models has {', '.join(self.models)}")
@@ -180,11 +200,15 @@ def _yaml(path: Path) -> dict[str, Any]:
         values = yaml.load(text, _OnceLoader)
     except FileNotFoundError as error:
         raise MissingError(f"There is no file {path}. Check the name.") from error
+    except PermissionError as error:
+        raise MissingError(
+            f"{path} cannot be read: permission denied. Change its rights."
+        ) from error
     except IsADirectoryError as error:
         raise MissingError(f"{path} is a folder; name the YAML file in it.") from error
     except _TwiceError as error:
         raise SpecError(f"{path}: {error}") from None
-    except (yaml.YAMLError, UnicodeDecodeError) as error:
+    except (yaml.YAMLError, UnicodeDecodeError, ValueError) as error:
         raise SpecError(f"{path} is not YAML: {' '.join(str(error).split())}") from error
     if not isinstance(values, dict):
         found = "nothing" if values is None else type(values).__name__

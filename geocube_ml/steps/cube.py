@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import shutil
 from pathlib import Path
 from typing import Any
 
@@ -21,6 +20,7 @@ from geocube_ml.cube.mosaic import (
 from geocube_ml.cube.plan import missing_files, price
 from geocube_ml.cube.store import Variable, open_cube
 from geocube_ml.errors import MissingError
+from geocube_ml.files import discard as remove
 from geocube_ml.steps.job import Job
 
 
@@ -66,7 +66,7 @@ def run(job: Job) -> dict[str, Any]:
         ],
         cube_coords(job.grid, months, {name: bands}),
         digest,
-        {"Conventions": "CF-1.11", "title": job.recipe.name, "source": source.sensor.title},
+        {"Conventions": "CF-1.11", "title": source.sensor.title or "monthly mosaics"},
     )  # fmt: skip
     every = (range(len(months)), range(len(bands)))
 
@@ -94,8 +94,8 @@ def outputs(job: Job) -> list[Path]:
 
 def discard(job: Job) -> None:
     """Remove all of the cube, labels and map included: they lie on its grid."""
-    shutil.rmtree(job.cube_path, ignore_errors=True)
-    job.items_path.unlink(missing_ok=True)
+    remove(job.cube_path)
+    remove(job.items_path)
     job.forget(["items", "labels", "predict"])
 
 

@@ -14,6 +14,7 @@ from geocube_ml.cube.store import open_cube
 from geocube_ml.errors import InputError, MissingError
 from geocube_ml.evaluate import BOUND, evaluate_models, evaluate_reference
 from geocube_ml.files import content_digest, write_json
+from geocube_ml.files import discard as remove
 from geocube_ml.raster import read_onto
 from geocube_ml.spec.labels import UNKNOWN, ClassScheme
 from geocube_ml.steps.job import Job
@@ -25,7 +26,7 @@ def inputs(job: Job) -> dict[str, Any]:
     """What decides the figures."""
     return {
         "evaluate": job.recipe.evaluate.result(),
-        "rasters": {path.name: content_digest([path]) for path in _rasters(job)},
+        "rasters": {role: content_digest([path]) for role, path in _rasters(job).items()},
         "block_m": job.recipe.samples.block_m,
         "train": job.digest_of("train"),
     }
@@ -65,16 +66,17 @@ def outputs(job: Job) -> list[Path]:
 
 def discard(job: Job) -> None:
     """Remove the figures."""
-    job.scores_path.unlink(missing_ok=True)
+    remove(job.scores_path)
 
 
-def _rasters(job: Job) -> list[Path]:
+def _rasters(job: Job) -> dict[str, Path]:
     """The rasters that the recipe judges against."""
     spec = job.recipe.evaluate
-    paths = [Path(path) for path in (spec.reference, spec.bound) if path]
-    for path in paths:
-        if not path.exists():
-            raise MissingError(f"There is no raster {path}. Correct the recipe's `evaluate`.")
+    named = {"reference": spec.reference, "bound": spec.bound}
+    paths = {role: Path(path) for role, path in named.items() if path}
+    for role, path in paths.items():
+        if not path.is_file():
+            raise MissingError(f"There is no file {path}. Correct `evaluate.{role}`.")
     return paths
 
 
@@ -82,13 +84,16 @@ def _class_raster(job: Job, path: str, classes: ClassScheme) -> NDArray[np.uint8
     """A class raster on the cube's grid, its codes turned into the recipe's by their names."""
     values = read_onto(path, job.grid.geobox, nodata=UNKNOWN, dtype="uint8")
     with rasterio.open(path) as src:
-        said = src.tags().get("classes")
-    if said is None:
+        said = src.tags().get("classes") or src.tags().get("class_names") or "null"
+    try:
+        names = json.loads(said)
+    except json.JSONDecodeError:
+        names = None
+    if not isinstance(names, list):
         raise InputError(
             f"{path} does not name its classes. Add the tag `classes`, a JSON list of the names "
-            "of codes 0, 1, ..."
+            f"of codes 0, 1, ...; it is {said!r} now."
         )
-    names = json.loads(said)
     table = np.full(256, UNKNOWN, np.uint8)
     for code, name in enumerate(names):
         if name in classes.names:

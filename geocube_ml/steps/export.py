@@ -7,6 +7,7 @@ from typing import Any
 
 from geocube_ml.cube.store import open_cube
 from geocube_ml.export.cog import to_cog
+from geocube_ml.files import discard as remove
 from geocube_ml.steps.job import Job
 
 
@@ -37,4 +38,4 @@ def outputs(job: Job) -> list[Path]:
 def discard(job: Job) -> None:
     """Remove both files."""
     for path in outputs(job):
-        path.unlink(missing_ok=True)
+        remove(path)

@@ -12,6 +12,7 @@ import shutil
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
+from importlib import import_module
 from pathlib import Path
 from typing import Any
 
@@ -22,7 +23,7 @@ from geocube_ml.cube.grid import Grid, Tile, make_grid
 from geocube_ml.cube.store import CubeStore
 from geocube_ml.cube.tiles import for_each_tile
 from geocube_ml.errors import MissingError, SpecError, StaleTarget
-from geocube_ml.files import read_json, write_json
+from geocube_ml.files import PARTIAL, discard, read_json, sweep, write_json
 from geocube_ml.spec.base import digest
 from geocube_ml.spec.labels import LabelsSpec
 from geocube_ml.spec.recipe import Recipe
@@ -136,20 +137,24 @@ class Job:
         recipe = self.recipe
         _, source = recipe.source
         wanted = {
-            "items": source.items.model_dump(mode="json"),
+            "items": source.items.result(),
+            "simulate": recipe.simulate.result() if recipe.simulate else None,
             "assets": list(source.assets),
             "period": recipe.period.result(),
             "grid": recipe.grid.result(),
         }
+        place = source.items.model_dump(mode="json")
         self.check("items", wanted)
-        if self.items_path.exists() and self._record("items", "begun").exists():
+        known = self._record("items", "place")  # written last: without it the pin does not count
+        if self.items_path.exists() and known.exists() and read_json(known) == place:
             return read_items(self.items_path)
         area = None if recipe.grid.like else make_grid(recipe.grid, recipe.store).lonlat()
         found = find_items(source, recipe.period, area)
         if self.dry:
             return found
         pin_items(found, self.items_path)
-        self.begin("items", wanted)  # after the pin: without this record it does not count
+        self.begin("items", wanted)
+        write_json(known, place)
         return read_items(self.items_path)
 
     @cached_property
@@ -206,23 +211,42 @@ class Job:
         return facts
 
     def digest_of(self, step: str) -> str:
-        """Digest of an earlier step's inputs.
+        """Digest of an earlier step's inputs, by the recipe as it is now.
 
         Raises
         ------
         MissingError
             It is not done.
+        StaleTarget
+            It was done by another recipe, or from other inputs.
         """
-        path = self._record(step, "done")
-        if not path.exists():
-            if self.dry:
-                return f"{step}: not made yet"
+        if self.facts(step) is None and not self.dry:
             raise MissingError(
                 f"The step `{step}` is needed first and is not done in {self.out}. Run it: name it "
                 "on the command line, or name no step to run all."
             )
-        found: str = read_json(path)["digest"]
-        return found
+        if step not in self.digests:
+            inputs = import_module(f"geocube_ml.steps.{step}").inputs(self)
+            self.check(step, inputs)
+            self.digests[step] = digest(inputs)
+        return self.digests[step]
+
+    def reread(self) -> None:
+        """Look at the inputs anew: a step's results were removed."""
+        self.digests.clear()
+        self.__dict__.pop("items", None)
+        self.__dict__.pop("grid", None)
+
+    def sweep(self) -> None:
+        """Remove what an interrupted run left half-written; only what a run itself writes.
+
+        The cube is swept by its store, when it is written.
+        """
+        for path in (self.items_path, self.samples_path, self.losses_path, self.scores_path,
+                     self.report_path, self.cube_path):  # fmt: skip
+            discard(path.with_name(path.name + PARTIAL))
+        for folder in ("models", "export", "records", "runs"):
+            sweep(self.out / folder)
 
     def forget(self, steps: Iterable[str]) -> None:
         """Remove the records of steps, so that they are made anew."""

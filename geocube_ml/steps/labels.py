@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import shutil
 from pathlib import Path
 from typing import Any
 
@@ -10,6 +9,7 @@ from geocube_ml.cube.mosaic import cube_coords
 from geocube_ml.cube.store import Variable
 from geocube_ml.errors import MissingError
 from geocube_ml.files import content_digest, whole_file
+from geocube_ml.files import discard as remove
 from geocube_ml.labels.polygons import Labels, read_labels
 from geocube_ml.labels.raster import NO_POLYGON, LabelBurner, label_attrs
 from geocube_ml.spec.labels import UNKNOWN
@@ -75,7 +75,7 @@ def outputs(job: Job) -> list[Path]:
 def discard(job: Job) -> None:
     """Remove the labels."""
     for path in outputs(job)[1:]:
-        shutil.rmtree(path, ignore_errors=True)
+        remove(path)
 
 
 def _reasons(labels: Labels) -> list[str]:
@@ -85,6 +85,12 @@ def _reasons(labels: Labels) -> list[str]:
 
 def _parts(path: Path) -> list[Path]:
     """The files of a vector file: several for a Shapefile."""
-    if not path.exists():
+    if not path.is_file():
         raise MissingError(f"There is no label file {path}. Correct `labels.path`.")
-    return sorted(path.parent.glob(f"{path.stem}.*")) if path.suffix == ".shp" else [path]
+    if path.suffix.lower() != ".shp":
+        return [path]
+    return sorted(
+        part
+        for part in path.parent.iterdir()
+        if part.stem == path.stem and part.suffix.lower() in (".shp", ".dbf", ".prj", ".cpg")
+    )

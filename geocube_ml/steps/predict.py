@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import shutil
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +11,7 @@ from threadpoolctl import threadpool_limits
 from geocube_ml.cube.grid import Tile
 from geocube_ml.cube.mosaic import cube_coords, text_coord
 from geocube_ml.cube.store import Variable, open_cube
+from geocube_ml.files import discard as remove
 from geocube_ml.kernels.scaling import PROB_NODATA
 from geocube_ml.models.bundle import ModelBundle
 from geocube_ml.models.network import one_thread
@@ -39,8 +39,12 @@ def run(job: Job) -> dict[str, Any]:
     bundle = ModelBundle.load(job.model_path(job.recipe.map_model))
     names, shape = list(bundle.classes.names), job.grid.shape
     attrs = map_attrs(bundle.classes)
-    made_by = {"model": bundle.name, "model_digest": job.digest_of("train"),
-               "cube_digest": job.digest_of("cube")}  # fmt: skip
+    made_by = {
+        "model": bundle.name,
+        "model_digest": bundle.digest(),
+        "cube_digest": job.digest_of("cube"),
+        "recipe_digest": job.recipe.digest(),
+    }
     coords = {
         **cube_coords(job.grid, (), {}),
         "class_name": text_coord("class_name", names, "class"),
@@ -81,4 +85,4 @@ def outputs(job: Job) -> list[Path]:
 def discard(job: Job) -> None:
     """Remove the map."""
     for path in [*outputs(job), job.cube_path / "class_name"]:
-        shutil.rmtree(path, ignore_errors=True)
+        remove(path)

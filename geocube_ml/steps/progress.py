@@ -23,7 +23,9 @@ class Reporter:
 
     def __init__(self, stream: TextIO | None = None) -> None:
         self._stream = stream or sys.stdout
-        self._console = Console(file=self._stream, highlight=False, soft_wrap=True)
+        self._console = Console(
+            file=self._stream, highlight=False, soft_wrap=True, force_jupyter=False
+        )
         self._bar: Progress | None = None
         self._step = ""
         self._said = 0.0

@@ -9,6 +9,7 @@ import pandas as pd
 
 import geocube_ml
 from geocube_ml.cube.store import open_cube
+from geocube_ml.files import discard as remove
 from geocube_ml.files import read_json
 from geocube_ml.report.page import write_report
 from geocube_ml.steps.job import Job
@@ -53,7 +54,7 @@ def outputs(job: Job) -> list[Path]:
 
 def discard(job: Job) -> None:
     """Remove the page."""
-    job.report_path.unlink(missing_ok=True)
+    remove(job.report_path)
 
 
 def _facts(job: Job) -> list[tuple[str, str]]:

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import contextlib
 import errno
+import fcntl
+import os
 import platform
 import shutil
 import time
 import warnings
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from datetime import UTC, datetime
 from importlib import import_module
 from importlib.metadata import version
@@ -18,7 +21,7 @@ from typing import Any
 from rasterio.errors import NotGeoreferencedWarning
 
 from geocube_ml.errors import FullDisk, GeocubeError, InputError
-from geocube_ml.files import sweep, write_json
+from geocube_ml.files import write_json
 from geocube_ml.sim import make_archive
 from geocube_ml.spec.recipe import Recipe
 from geocube_ml.steps import NAMES
@@ -68,17 +71,18 @@ def run_recipe(
     chosen = [name for name in NAMES if name in steps] or list(
         NAMES if recipe.labels is not None else NAMES[:1]
     )
-    if dry_run:
-        _plan(job, chosen, reporter)
-        return job.out
     try:
-        _run(job, chosen, redo, reporter)
+        if dry_run:
+            _plan(job, chosen, reporter)
+        else:
+            with _alone(job.out):
+                _run(job, chosen, redo, reporter)
     except GeocubeError:
         raise
-    except PermissionError as error:
+    except (PermissionError, FileExistsError, NotADirectoryError) as error:
         raise InputError(
-            f"{error.filename or job.out} cannot be written: permission denied. Take another "
-            "`out:`, or change the rights of that folder."
+            f"{error.filename or job.out} cannot be used ({error.strerror}). Take another `out:`, "
+            "or change what is there or its rights."
         ) from error
     except Exception as error:
         if _is_full(error, job.out):
@@ -90,16 +94,16 @@ def run_recipe(
 def _run(job: Job, chosen: list[str], redo: bool, reporter: Reporter) -> None:
     # rasterio silences it around rasterize, but not for a second thread
     warnings.filterwarnings("ignore", category=NotGeoreferencedWarning)
-    job.out.mkdir(parents=True, exist_ok=True)
-    sweep(job.out)
+    job.sweep()
     started, rows = datetime.now(UTC), []
     _simulate(job, reporter)
     for name in chosen:
         step = import_module(f"geocube_ml.steps.{name}")
         if redo:
-            job.forget([name])
+            # first the result: a record without it does not count
             step.discard(job)
-            job.__dict__.pop("items", None), job.__dict__.pop("grid", None)
+            job.forget([name])
+            job.reread()
         begun = time.monotonic()
         inputs = step.inputs(job)
         fresh = not _is_done(job, name, step, inputs)
@@ -119,15 +123,26 @@ def _run(job: Job, chosen: list[str], redo: bool, reporter: Reporter) -> None:
         reporter.say(line)
 
 
+@contextlib.contextmanager
+def _alone(out: Path) -> Iterator[None]:
+    """Refuse a second run in the same folder; the lock ends with the process, however it ends."""
+    out.mkdir(parents=True, exist_ok=True)
+    with (out / "run.lock").open("a") as file:
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError as error:
+            raise InputError(
+                f"Another run is at work in {out}. Wait until it ends, or take another `out:`."
+            ) from error
+        yield
+
+
 def _is_done(job: Job, name: str, step: ModuleType, inputs: dict[str, Any]) -> bool:
     """Whether a step is done with these inputs and its results are still there."""
     job.check(name, inputs)
-    if job.facts(name) is None:
-        return False
-    if all(path.exists() for path in step.outputs(job)):
-        return True
-    job.forget([name])  # somebody removed its result
-    return False
+    if not all(path.exists() for path in step.outputs(job)):
+        job.forget([name])  # never made, or somebody removed it: its tiles are to be made anew
+    return job.facts(name) is not None
 
 
 def _plan(job: Job, chosen: list[str], reporter: Reporter) -> None:
@@ -140,8 +155,8 @@ def _plan(job: Job, chosen: list[str], reporter: Reporter) -> None:
         return
     for name in chosen:
         step = import_module(f"geocube_ml.steps.{name}")
+        job.check(name, step.inputs(job))
         if job.facts(name) is not None and all(path.exists() for path in step.outputs(job)):
-            job.check(name, step.inputs(job))
             reporter.say(f"{name}: is done")
             continue
         reporter.say(f"{name}:")
@@ -223,6 +238,8 @@ def _is_full(error: BaseException, folder: Path) -> bool:
     seen: BaseException | None = error
     while seen is not None:
         if isinstance(seen, OSError) and seen.errno in _NO_ROOM:
+            return True
+        if os.strerror(errno.ENOSPC) in str(seen):  # as libraries pass it on
             return True
         seen = seen.__cause__ or seen.__context__
     return folder.exists() and shutil.disk_usage(folder).free < _SOME_ROOM

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import shutil
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +11,7 @@ import xarray as xr
 from geocube_ml.cube.store import open_cube
 from geocube_ml.data.samples import HOLDOUT, gather_samples
 from geocube_ml.errors import MissingError
+from geocube_ml.files import discard as remove
 from geocube_ml.files import whole_folder
 from geocube_ml.steps.job import Job
 
@@ -57,7 +57,7 @@ def outputs(job: Job) -> list[Path]:
 
 def discard(job: Job) -> None:
     """Remove the table."""
-    shutil.rmtree(job.samples_path, ignore_errors=True)
+    remove(job.samples_path)
 
 
 def open_samples(job: Job) -> xr.Dataset:

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-import shutil
 from pathlib import Path
 from typing import Any
 
+from geocube_ml.files import discard as remove
+from geocube_ml.files import read_json
 from geocube_ml.models.bundle import ModelBundle
 from geocube_ml.steps.job import Job
 from geocube_ml.steps.samples import open_samples
@@ -30,12 +31,18 @@ def run(job: Job) -> dict[str, Any]:
     samples = open_samples(job)
     facts: dict[str, Any] = {}
     for name, spec in job.recipe.models.items():
-        if not (job.model_path(name) / "bundle.json").exists():
+        if not _is_fitted(job, name):
             bundle = train_model(samples, spec, name=name, workers=job.workers, note=job.note)
             bundle.facts["digest"] = job.digests["train"]
             bundle.save(job.model_path(name))
         facts[name] = ModelBundle.load(job.model_path(name)).facts
     return facts
+
+
+def _is_fitted(job: Job, name: str) -> bool:
+    """Whether a bundle is there that an interrupted run of this very step left."""
+    path = job.model_path(name) / "bundle.json"
+    return path.exists() and read_json(path)["facts"].get("digest") == job.digests["train"]
 
 
 def outputs(job: Job) -> list[Path]:
@@ -45,7 +52,7 @@ def outputs(job: Job) -> list[Path]:
 
 def discard(job: Job) -> None:
     """Remove the models."""
-    shutil.rmtree(job.out / "models", ignore_errors=True)
+    remove(job.out / "models")
 
 
 def load_bundles(job: Job) -> dict[str, ModelBundle]:

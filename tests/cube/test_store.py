@@ -188,15 +188,6 @@ def test_another_digest_is_refused_with_both(filled):
     assert contents(filled.path) == before
 
 
-def test_deleting_lets_it_be_made_anew(filled):
-    filled.delete(["s2", "s2_clear", "never there"])
-    create(filled.path, "d2")
-    cube = open_cube(filled.path)
-    assert cube.s2.attrs[DIGEST] == "d2"
-    assert (cube.s2 == -32768).all()
-    CubeStore(filled.path.parent / "nowhere", GRID).delete(["s2"])
-
-
 def test_what_an_interruption_left_is_swept(filled):
     before = contents(filled.path)
     for name in ("s2/c/0/0/0/0.1f2e.partial", "x.partial", "s2_clear/zarr.json.9a.partial"):

@@ -49,6 +49,13 @@ CASES: list[tuple[dict[str, Any], list[str]]] = [
     ({"labels.inset_m": 200}, ["No labelled pixel", "inset_m"]),
     ({"samples.block_m": 100_000}, ["5 folds", "samples.block_m"]),
     ({"sources.s2.items": {"catalog": "nowhere"}}, ["nowhere", "items.catalog"]),
+    ({"models": {"../oops": {"kind": "forest"}}}, ["letters, digits", "'../oops'"]),
+    ({"models": {"best possible": {"kind": "forest"}}}, ["best possible"]),
+    (
+        {"grid": {"crs": "EPSG:32633", "resolution": 10, "bbox": [14, 45, 15, 95]}},
+        ["degrees", "95"],
+    ),
+    ({"labels.path": "."}, ["no label file"]),
     ({"store.tile": 100}, ["100", "whole number of shards of 64"]),
     ({"period": {"start": "2022-13", "end": "2022-14"}}, ["YYYY-MM", "2022-13"]),
 ]
@@ -198,6 +205,11 @@ def test_a_polygon_that_vanishes_is_listed_and_not_fatal(recipe, archive, tmp_pa
     assert "vanished under the buffer of 10 m" in capsys.readouterr().out
     listed = (tmp_path / "out/labels_lost.csv").read_text()
     assert f"\n{len(frame) - 1}," in listed
+
+
+def test_an_output_folder_that_is_a_file_is_refused(recipe, tmp_path, capsys):
+    (tmp_path / "out").write_text("")
+    assert "cannot be used" in refused(recipe(), capsys)
 
 
 def test_an_unknown_step_and_contradicting_options_are_refused(recipe, capsys):

@@ -17,6 +17,7 @@ import pytest
 import rasterio
 import rioxarray  # noqa: F401  registers .rio
 import xarray as xr
+import yaml
 
 from geocube_ml.cube.store import open_cube
 from geocube_ml.run import main
@@ -104,7 +105,7 @@ def test_another_reference_raster_is_noticed_wherever_it_lies(
     assert "evaluate  was done already" in capsys.readouterr().out
     shutil.copy(archive.best, moved / "truth.tif")
     assert main([str(same), "evaluate"]) == 2
-    assert "rasters.truth.tif" in capsys.readouterr().err
+    assert "rasters.reference" in capsys.readouterr().err
 
 
 def test_named_steps_run_in_their_order(recipe, tmp_path):
@@ -144,6 +145,64 @@ def test_a_changed_recipe_is_refused_with_both_values_and_then_redone(
     bundle = json.loads((tmp_path / "out/models/tempcnn/bundle.json").read_text())
     assert bundle["spec"]["epochs"] == 3
     assert main([str(changed)]) == 0
+
+
+def test_a_step_is_not_built_on_another_recipes_forerunner(finished, recipe, tmp_path, capsys):
+    before = tree(tmp_path / "out" / "cube.zarr")
+    bounds = [edge + 500 for edge in yaml.safe_load(finished.read_text())["grid"]["bounds"]]
+    for changes, step in (
+        ({"grid.bounds": bounds}, "labels"),
+        ({"models": {"tempcnn": {"epochs": 5}}}, "predict"),
+        ({"period": {"start": "2022-01", "end": "2022-06"}}, "report"),
+    ):
+        assert main([str(recipe(changes)), step]) == 2
+        assert "from another recipe or other inputs" in capsys.readouterr().err
+    assert tree(tmp_path / "out" / "cube.zarr") == before
+
+
+def test_tiles_of_a_cube_that_was_removed_are_made_again(finished, tmp_path):
+    before = tree(tmp_path / "out" / "cube.zarr")
+    (tmp_path / "out/records/cube/done.json").unlink()
+    shutil.rmtree(tmp_path / "out/cube.zarr")
+    assert main([str(finished)]) == 0
+    assert tree(tmp_path / "out" / "cube.zarr") == before
+
+
+def test_a_model_of_an_interrupted_redo_is_not_taken_for_the_new_one(finished, recipe, tmp_path):
+    shutil.rmtree(tmp_path / "out/records/train")  # as a kill between two deletions leaves it
+    models = {"tempcnn": {"epochs": 3, "width": 16}, "forest": {"trees": 20}}
+    assert main([str(recipe({"models": models})), "train"]) == 0
+    bundle = json.loads((tmp_path / "out/models/tempcnn/bundle.json").read_text())
+    assert bundle["spec"]["epochs"] == 3
+
+
+def test_a_second_run_at_the_same_time_is_refused(recipe, tmp_path, capsys):
+    import fcntl
+
+    path = recipe()
+    (tmp_path / "out").mkdir()
+    with (tmp_path / "out" / "run.lock").open("a") as held:
+        fcntl.flock(held, fcntl.LOCK_EX)
+        assert main([str(path), "cube"]) == 2
+    assert "Another run is at work" in capsys.readouterr().err
+    assert main([str(path), "cube"]) == 0
+
+
+def test_a_users_own_files_are_left_alone(recipe, tmp_path):
+    own = tmp_path / "out" / "mine" / "thesis.partial"
+    own.parent.mkdir(parents=True)
+    own.write_text("precious")
+    assert main([str(recipe()), "cube"]) == 0
+    assert own.read_text() == "precious"
+
+
+def test_items_that_moved_are_found_again_and_the_cube_kept(recipe, archive, tmp_path, capsys):
+    copy = tmp_path / "moved"
+    shutil.copytree(archive.folder, copy)
+    assert main([str(recipe()), "cube"]) == 0
+    moved = recipe({"sources.s2.items": {"catalog": str(copy / "items")}})
+    assert main([str(moved), "cube"]) == 0
+    assert "was done already" in capsys.readouterr().out
 
 
 def test_a_result_that_was_removed_is_made_again(finished, tmp_path):
