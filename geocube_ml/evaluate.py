@@ -9,7 +9,7 @@ import numpy as np
 import xarray as xr
 from numpy.typing import NDArray
 
-from geocube_ml.data.samples import HOLDOUT, source_name
+from geocube_ml.data.samples import HOLDOUT, count_polygons, source_name
 from geocube_ml.kernels.accuracy import (
     confusion,
     f1_by_class,
@@ -223,8 +223,8 @@ def _score(
         "split": split,
         "n_train": int(np.mean([rows.sum() for rows, _ in parts])),
         "n_test": int(matrix.sum()),
-        "train_polygons": round(np.mean([_n_polygons(samples, rows) for rows, _ in parts])),
-        "test_polygons": sum(_n_polygons(samples, test) for _, test in parts),
+        "train_polygons": round(np.mean([count_polygons(samples, rows) for rows, _ in parts])),
+        "test_polygons": sum(count_polygons(samples, test) for _, test in parts),
         "confusion": matrix.tolist(),
         "overall": _number(overall_accuracy(matrix)),
         "macro_f1": _number(macro_f1(matrix)),
@@ -238,15 +238,10 @@ def _number(value: float) -> float | None:
     return None if np.isnan(value) else round(float(value), 6)
 
 
-def _n_polygons(samples: xr.Dataset, rows: NDArray[np.bool_]) -> int:
-    polygons = samples["polygon"].values[rows]
-    return len(np.unique(polygons[polygons > 0]))
-
-
 def _weaknesses(samples: xr.Dataset, parts: list[Fold], classes: ClassScheme) -> Iterator[str]:
     """What a reader must know before believing a figure."""
     tested = np.logical_or.reduce([test for _, test in parts])
-    n = _n_polygons(samples, tested)
+    n = count_polygons(samples, tested)
     label = samples["label"].values
     if n < _FEW_POLYGONS:
         yield (
@@ -257,7 +252,7 @@ def _weaknesses(samples: xr.Dataset, parts: list[Fold], classes: ClassScheme) ->
         blind = sum(not (rows & (label == code)).any() for rows, _ in parts)
         if blind:
             yield f"no training pixel of {name} in {blind} of {len(parts)} folds"
-        of_class = _n_polygons(samples, tested & (label == code))
+        of_class = count_polygons(samples, tested & (label == code))
         if not (tested & (label == code)).any():
             yield f"no test pixel of {name}; its F1 is not known"
         elif 0 < of_class < _FEW_PER_CLASS:

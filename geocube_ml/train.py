@@ -11,7 +11,7 @@ import xarray as xr
 from numpy.typing import NDArray
 from sklearn.model_selection import StratifiedGroupKFold
 
-from geocube_ml.data.samples import HOLDOUT, source_name
+from geocube_ml.data.samples import HOLDOUT, count_polygons, source_name
 from geocube_ml.errors import InputError
 from geocube_ml.kernels.scaling import to_physical
 from geocube_ml.models.bundle import Fit, ModelBundle
@@ -88,7 +88,7 @@ def train_model(
     facts = {
         "n_train": len(label) - n_validation,
         "n_validation": n_validation,
-        "train_polygons": _n_polygons(samples, rows),
+        "train_polygons": count_polygons(samples, rows),
     }
     return ModelBundle(name or spec.kind, classifier, fit, classes, facts)
 
@@ -101,11 +101,6 @@ def _fit(source: xr.DataArray) -> Fit:
         nodata=float(source.attrs["nodata"]),
         scale=float(source.attrs.get("scale_factor", 1)),
     )
-
-
-def _n_polygons(samples: xr.Dataset, rows: NDArray[np.bool_]) -> int:
-    polygons = samples["polygon"].values[rows]
-    return len(np.unique(polygons[polygons > 0]))
 
 
 def _check_classes(label: NDArray[Any], classes: ClassScheme) -> None:

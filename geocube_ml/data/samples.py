@@ -102,6 +102,12 @@ def source_name(data: xr.Dataset) -> str:
     return names[0]
 
 
+def count_polygons(samples: xr.Dataset, rows: NDArray[np.bool_]) -> int:
+    """Number of polygons that some rows of a sample table come from; background is none."""
+    polygons = samples["polygon"].values[rows]
+    return len(np.unique(polygons[polygons > 0]))
+
+
 def _chunk_shape(source: xr.DataArray) -> tuple[int, int]:
     """Rows and columns of a storage chunk; of the whole array where it is not chunked."""
     sizes = dict(source.chunksizes)
