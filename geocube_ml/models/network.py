@@ -51,6 +51,18 @@ class NetworkClassifier:
         return np.concatenate(parts)
 
 
+@contextlib.contextmanager
+def one_thread() -> Iterator[None]:
+    """Let torch use one thread within the block: where many series are predicted side by side."""
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(before)
+
+
+@one_thread()
 def fit_network(
     spec: TempCNNSpec,
     series: NDArray[np.float32],
@@ -92,18 +104,6 @@ def fit_network(
     weights.  One thread: a step on a hundred series is too small to share, and threads that wait
     for each other on a busy machine made it ten times slower.
     """
-    with one_thread():
-        return _fit(spec, series, label, n_class, validation, note)
-
-
-def _fit(
-    spec: TempCNNSpec,
-    series: NDArray[np.float32],
-    label: NDArray[np.integer],
-    n_class: int,
-    validation: NDArray[np.bool_],
-    note: Note | None,
-) -> NetworkClassifier:
     n_train = int((~validation).sum())
     if n_train < 2:  # a batch is normalized by its own spread
         raise InputError(
@@ -190,14 +190,3 @@ def _loss(network: nn.Module, inputs: Tensor, target: Tensor) -> float:
 
 def _tensor(scaling: Scaling, series: NDArray[np.float32]) -> Tensor:
     return torch.from_numpy(scaling.apply(series))
-
-
-@contextlib.contextmanager
-def one_thread() -> Iterator[None]:
-    """Let torch use one thread within the block: where many series are predicted side by side."""
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    try:
-        yield
-    finally:
-        torch.set_num_threads(before)
