@@ -2,13 +2,10 @@
 
 from __future__ import annotations
 
-import contextlib
 import json
-import os
 from dataclasses import dataclass
 from pathlib import Path
 
-import dask
 import numpy as np
 import pytest
 import yaml
@@ -24,34 +21,15 @@ from geocube_ml.spec.simulate import SimSpec
 from geocube_ml.spec.source import ItemsSpec, SensorSpec, SourceSpec
 
 ROOT = Path(__file__).parents[2]
-DATA = Path(os.environ.get("GEOCUBE_ML_DATA") or ROOT.parent / "shared" / "data")
 LEFT, TOP = 500_000, 5_000_000
 SHAPE = (64, 96)  # of the tiny grid, 10 m pixels
 CLEAR = (4, 5)
 
 
 @pytest.fixture(scope="session")
-def data():
+def data(real_data):
     """The folder of real data."""
-    folder = DATA
-    if not (folder / "stac_items").exists():
-        pytest.skip(f"no real data in {folder}; set GEOCUBE_ML_DATA")
-    return folder
-
-
-@pytest.fixture
-def no_compute():
-    """Fail if anything inside the block computes a dask graph."""
-
-    @contextlib.contextmanager
-    def guard():
-        def refuse(*_, **__):
-            raise AssertionError("a lazy function computed")
-
-        with dask.config.set(scheduler=refuse):
-            yield
-
-    return guard
+    return real_data("stac_items").parent
 
 
 @pytest.fixture

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from pathlib import Path
 
 import geopandas as gpd
@@ -14,16 +13,13 @@ from geocube_ml.spec.grid import GridSpec, StoreSpec
 from geocube_ml.spec.labels import LabelsSpec
 
 ROOT = Path(__file__).parents[2]
-DATA = Path(os.environ.get("GEOCUBE_ML_DATA") or ROOT.parent / "shared" / "data")
 LEFT, BOTTOM = 500_000, 5_000_000
 
 
 @pytest.fixture(scope="session")
-def data():
+def data(real_data):
     """The folder of real data."""
-    if not (DATA / "slovenia_s2_ndvi").exists():
-        pytest.skip(f"no real data in {DATA}; set GEOCUBE_ML_DATA")
-    return DATA
+    return real_data("slovenia_s2_ndvi").parent
 
 
 def square(x, y, edge=100, height=None):
