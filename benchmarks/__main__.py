@@ -5,6 +5,9 @@
 A workload is timed against a naive peer, what a user would write with the usual libraries, and
 against a limit, the part of the work that nobody can leave out.  The three take turns within one
 run, and each figure is the median of the repeats: only ratios are worth comparing.
+
+``schedule`` has neither: it prints what it simulates of a large cluster, beside small cases that
+really run, and leaves the file alone.
 """
 
 from __future__ import annotations
@@ -23,8 +26,8 @@ from rich.table import Table
 
 from benchmarks.measure import Result
 
-TITLE = "Run workloads, print a table, and write benchmarks/results/latest.json."
 WORKLOADS = ("cube", "feed", "map")
+NAMES = (*WORKLOADS, "schedule")
 RESULTS = Path(__file__).parent / "results" / "latest.json"
 
 
@@ -33,23 +36,32 @@ def main() -> int:
     parser = argparse.ArgumentParser(
         prog="python -m benchmarks", description=__doc__.split("\n")[0]
     )
-    parser.add_argument("workloads", nargs="*", metavar="WORKLOAD", help=", ".join(WORKLOADS))
+    parser.add_argument(
+        "workloads",
+        nargs="*",
+        metavar="WORKLOAD",
+        help=f"some of {', '.join(NAMES)}; all by default",
+    )
     parser.add_argument("--size", type=int, help="edge of the cube in pixels")
     parser.add_argument("--repeat", type=int, default=3, help="takes the median of so many")
     args = parser.parse_args()
-    unknown = [name for name in args.workloads if name not in WORKLOADS]
+    unknown = [name for name in args.workloads if name not in NAMES]
     if unknown:
-        parser.error(f"unknown workload {unknown[0]!r}; there are {', '.join(WORKLOADS)}")
+        parser.error(f"unknown workload {unknown[0]!r}; there are {', '.join(NAMES)}")
 
+    chosen = args.workloads or NAMES
     results = []
-    for name in args.workloads or WORKLOADS:
+    for name in (name for name in chosen if name in WORKLOADS):
         workload = import_module(f"benchmarks.{name}")
         with tempfile.TemporaryDirectory() as folder:
             results.append(workload.run(Path(folder), args.size or workload.SIZE, args.repeat))
-    _print(results)
-    RESULTS.parent.mkdir(exist_ok=True)
-    RESULTS.write_text(json.dumps(_document(results), indent=1) + "\n")
-    print(f"Written to {RESULTS}")
+    if results:
+        _print(results)
+        RESULTS.parent.mkdir(exist_ok=True)
+        RESULTS.write_text(json.dumps(_document(results), indent=1) + "\n")
+        print(f"Written to {RESULTS}")
+    if "schedule" in chosen:
+        import_module("benchmarks.schedule").main()
     return 0
 
 

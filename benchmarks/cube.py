@@ -18,11 +18,12 @@ import rasterio
 import xarray as xr
 
 from benchmarks.measure import Result, speeds
+from benchmarks.tiles import each_tile
 from geocube_ml.cube.catalog import find_items
+from geocube_ml.cube.coords import CLEAR_ATTRS, band_attrs, cube_coords
 from geocube_ml.cube.grid import Grid, Tile, make_grid
-from geocube_ml.cube.mosaic import CLEAR_ATTRS, Mosaic, band_attrs, cube_coords, make_mosaic
+from geocube_ml.cube.mosaic import Mosaic, make_mosaic
 from geocube_ml.cube.store import CubeStore, Variable
-from geocube_ml.cube.tiles import for_each_tile
 from geocube_ml.sim import make_archive
 from geocube_ml.spec.grid import GridSpec, StoreSpec
 from geocube_ml.spec.recipe import PeriodSpec
@@ -92,7 +93,7 @@ def ours(mosaic: Mosaic, path: Path) -> xr.Dataset:
         store.write(tile, {"s2": values, "s2_clear": count})
 
     store.create(variables, _coords(mosaic), "benchmark")
-    for_each_tile(mosaic.grid.tiles, one, workers=CORES)
+    each_tile(mosaic.grid.tiles, one)
     return xr.open_zarr(path, consolidated=False, mask_and_scale=False)
 
 

@@ -19,10 +19,10 @@ from numpy.typing import NDArray
 
 from benchmarks.measure import Result, speeds
 from benchmarks.synthetic import BANDS, CLASSES, MONTHS, make_cube
+from benchmarks.tiles import each_tile
+from geocube_ml.cube.coords import cube_coords
 from geocube_ml.cube.grid import Grid, Tile
-from geocube_ml.cube.mosaic import cube_coords
 from geocube_ml.cube.store import CubeStore, Variable
-from geocube_ml.cube.tiles import for_each_tile
 from geocube_ml.models.bundle import Fit, ModelBundle
 from geocube_ml.models.network import NetworkClassifier, one_thread
 from geocube_ml.models.scaling import Scaling
@@ -87,7 +87,7 @@ def ours(cube: xr.Dataset, bundle: ModelBundle, path: Path) -> None:
         found = predict_map(cube.isel(y=tile.y, x=tile.x), bundle).compute(scheduler="synchronous")
         store.write(tile, {name: found[name].values for name in ("class", "prob")})
 
-    for_each_tile(grid.tiles, one, workers=CORES)
+    each_tile(grid.tiles, one)
 
 
 def peer(cube: xr.Dataset, bundle: ModelBundle, path: Path) -> None:

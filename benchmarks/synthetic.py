@@ -7,8 +7,8 @@ from pathlib import Path
 import numpy as np
 import xarray as xr
 
+from geocube_ml.cube.coords import cube_coords
 from geocube_ml.cube.grid import make_grid
-from geocube_ml.cube.mosaic import cube_coords
 from geocube_ml.cube.store import CubeStore, Variable, open_cube
 from geocube_ml.spec.grid import GridSpec, StoreSpec
 from geocube_ml.spec.labels import UNKNOWN, ClassScheme

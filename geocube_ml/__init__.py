@@ -13,13 +13,14 @@ __version__ = "0.1.0"
 _WHERE = {
     "ModelBundle": "models.bundle",
     "Recipe": "spec.recipe",
+    "StorageSpec": "spec.storage",
     "evaluate_models": "evaluate",
     "find_items": "cube.catalog",
     "gather_samples": "data.samples",
     "make_archive": "sim",
     "make_grid": "cube.grid",
     "make_mosaic": "cube.mosaic",
-    "monthly_mosaics": "cube.mosaic",
+    "monthly_mosaics": "cube.lazy",
     "open_cube": "cube.store",
     "pin_items": "cube.catalog",
     "predict_map": "predict",
@@ -39,8 +40,8 @@ if TYPE_CHECKING:
     from geocube_ml.cube.catalog import pin_items as pin_items
     from geocube_ml.cube.catalog import read_items as read_items
     from geocube_ml.cube.grid import make_grid as make_grid
+    from geocube_ml.cube.lazy import monthly_mosaics as monthly_mosaics
     from geocube_ml.cube.mosaic import make_mosaic as make_mosaic
-    from geocube_ml.cube.mosaic import monthly_mosaics as monthly_mosaics
     from geocube_ml.cube.store import open_cube as open_cube
     from geocube_ml.data.samples import gather_samples as gather_samples
     from geocube_ml.evaluate import evaluate_models as evaluate_models
@@ -53,12 +54,14 @@ if TYPE_CHECKING:
     from geocube_ml.sim import make_archive as make_archive
     from geocube_ml.spec.recipe import Recipe as Recipe
     from geocube_ml.spec.recipe import read_recipe as read_recipe
+    from geocube_ml.spec.storage import StorageSpec as StorageSpec
     from geocube_ml.steps.runner import run_recipe as run_recipe
     from geocube_ml.train import train_model as train_model
 
 __all__ = [
     "ModelBundle",
     "Recipe",
+    "StorageSpec",
     "__version__",
     "evaluate_models",
     "find_items",

@@ -8,12 +8,18 @@
     |- ReadError        (also an OSError)          a raster could not be read
     |- GridMismatch     (also a ValueError)        two rasters are not on one grid
     |- StaleTarget      (also a RuntimeError)      the target was made by another recipe
-    '- FullDisk         (also an OSError)          no room is left to write
+    |- FullDisk         (also an OSError)          no room is left to write
+    |- StorageError     (also an OSError)          an object store refuses, or cannot be reached
+    |- AccessError      (also a ReadError and a StorageError)  access to a raster is refused
+    |- ClusterError     (also a ConnectionError)   a cluster cannot be reached, or was lost
+    '- TilesFailed      (also a RuntimeError)      some tiles could not be made; the rest are
 
 Catch ``GeocubeError`` at the edge (command line, notebook); let everything else crash.
 """
 
 from __future__ import annotations
+
+from collections.abc import Iterator
 
 
 class GeocubeError(Exception):
@@ -39,6 +45,9 @@ class MissingError(GeocubeError, FileNotFoundError):
 class ReadError(GeocubeError, OSError):
     """A raster exists but cannot be read (cut short, damaged, refused)."""
 
+    passing = False
+    """Whether it may be an outage (throttled, timed out, cut off) and no fault of the raster."""
+
 
 class GridMismatch(GeocubeError, ValueError):
     """Two rasters that must share a grid do not."""
@@ -50,3 +59,43 @@ class StaleTarget(GeocubeError, RuntimeError):
 
 class FullDisk(GeocubeError, OSError):
     """A write failed because no room is left."""
+
+
+class StorageError(GeocubeError, OSError):
+    """An object store cannot be reached, refuses access, or has no such bucket."""
+
+
+class AccessError(ReadError, StorageError):
+    """A store refuses access to a raster, or nothing was found to ask for it with.
+
+    Unlike another `ReadError` it is never of one raster alone.
+    """
+
+
+class ClusterError(GeocubeError, ConnectionError):
+    """A cluster cannot be reached, has no workers, or was lost in the middle."""
+
+
+class TilesFailed(GeocubeError, RuntimeError):
+    """Some tiles could not be made; the rest of the step is done."""
+
+    names: tuple[str, ...] = ()
+    """Of those that are known to fail."""
+
+
+def chain(error: BaseException | None) -> Iterator[BaseException]:
+    """An error, then what led to it, each once.
+
+    Examples
+    --------
+    >>> try:
+    ...     {}["a"]
+    ... except KeyError as error:
+    ...     [type(link).__name__ for link in chain(error)]
+    ['KeyError']
+    """
+    seen: set[int] = set()
+    while error is not None and id(error) not in seen:
+        seen.add(id(error))
+        yield error
+        error = error.__cause__ or error.__context__

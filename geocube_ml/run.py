@@ -5,9 +5,10 @@ from __future__ import annotations
 import argparse
 import sys
 
-from geocube_ml.errors import GeocubeError
+from geocube_ml.errors import GeocubeError, TilesFailed
 from geocube_ml.steps import NAMES as STEPS
 
+_INCOMPLETE = 3
 _INTERRUPTED = 130  # as shells say it of Ctrl-C
 
 
@@ -18,7 +19,7 @@ def main(argv: list[str] | None = None) -> int:
     -------
     int
         0 all done; 2 something is wrong with the recipe, its inputs or the machine, said in one
-        paragraph; 130 interrupted.
+        paragraph; 3 some tiles could not be made, the rest is done; 130 interrupted.
     """
     parser = argparse.ArgumentParser(
         prog="python -m geocube_ml.run",
@@ -48,7 +49,7 @@ def main(argv: list[str] | None = None) -> int:
         run_recipe(recipe, args.steps, dry_run=args.dry_run, redo=args.redo)
     except GeocubeError as error:
         print(f"error: {error}", file=sys.stderr)
-        return 2
+        return _INCOMPLETE if isinstance(error, TilesFailed) else 2
     except KeyboardInterrupt:
         again = "The same command without --redo" if args.redo else "The same command"
         print(f"Interrupted. {again} goes on where it stopped.", file=sys.stderr)

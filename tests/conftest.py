@@ -14,6 +14,8 @@ import dask
 import pytest
 from hypothesis import settings
 
+from tests.servers.fixtures import *  # noqa: F403
+
 settings.register_profile("default", deadline=None)
 settings.register_profile("ci", deadline=None, derandomize=True, print_blob=True)
 settings.register_profile("nightly", deadline=None, max_examples=1000)

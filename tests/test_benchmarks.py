@@ -63,6 +63,20 @@ def test_the_command_prints_a_table_and_writes_the_figures(tmp_path, monkeypatch
         assert isinstance(row["met"], bool)
 
 
+def test_the_schedule_is_listed_and_goes_into_no_file(tmp_path, monkeypatch, capsys):
+    asked = []
+    monkeypatch.setattr(command, "RESULTS", tmp_path / "latest.json")
+    monkeypatch.setattr("benchmarks.schedule.main", lambda: asked.append("schedule"))
+    monkeypatch.setattr("sys.argv", ["benchmarks", "schedule"])
+    assert command.main() == 0
+    assert asked == ["schedule"]
+    assert not (tmp_path / "latest.json").exists()
+    monkeypatch.setattr("sys.argv", ["benchmarks", "shedule"])
+    with pytest.raises(SystemExit):
+        command.main()
+    assert "cube, feed, map, schedule" in capsys.readouterr().err
+
+
 def test_a_target_is_met_only_if_both_ratios_are():
     sizes = {"workload": "w", "size": "1", "unit": "px/s", "ours": 6.0, "peer": 1.0}
     assert Result(**sizes, limit=8.0, target_peer=5, target_limit=0.7).met

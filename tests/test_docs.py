@@ -3,15 +3,20 @@
 from __future__ import annotations
 
 import re
+import tomllib
 from pathlib import Path
 
 import pytest
+import yaml
 
-from geocube_ml.spec.recipe import read_recipe
+from geocube_ml.run import main
+from geocube_ml.spec.recipe import Recipe, read_recipe
 from geocube_ml.steps import NAMES
 
 ROOT = Path(__file__).parents[1]
 README = (ROOT / "README.md").read_text()
+ARCHITECTURE = (ROOT / "ARCHITECTURE.md").read_text()
+DOCUMENTS = [*ROOT.glob("*.md"), *ROOT.glob("docs/*/*.md")]
 
 
 def blocks(language: str) -> list[str]:
@@ -35,6 +40,26 @@ def test_the_readmes_recipe_is_one(tmp_path):
     assert recipe.source[1].bands == ("blue", "green", "red", "nir", "swir16")
 
 
+def test_what_else_the_readme_writes_into_a_recipe_fits_into_it(tmp_path):
+    (tmp_path / "sources").symlink_to(ROOT / "catalogs" / "sources")
+    first, *parts = map(yaml.safe_load, blocks("yaml"))
+    assert {key for part in parts for key in part} >= {"out", "storage", "cluster", "sources"}
+    plain = {"recipe": first, **{str(n): first | part for n, part in enumerate(parts)}}
+    all_at_once = first | {key: value for part in parts for key, value in part.items()}
+    for name, values in (plain | {"all": all_at_once}).items():
+        path = tmp_path / f"{name}.yaml"
+        path.write_text(yaml.safe_dump(values))
+        recipe = read_recipe(path)
+        for key in values:
+            default = Recipe.model_fields[key].get_default()
+            assert getattr(recipe, key) != default, f"{key} says what is so anyway"
+
+
+def test_the_readmes_exit_codes_are_those_of_the_command():
+    said = re.findall(r"^\| (\d+) \|", README, re.MULTILINE)
+    assert said == re.findall(r"\b\d+\b", str(main.__doc__))
+
+
 @pytest.mark.parametrize("path", sorted((ROOT / "catalogs").glob("*.yaml")), ids=lambda p: p.stem)
 def test_every_shipped_recipe_is_valid(path, monkeypatch):
     monkeypatch.setenv("GEOCUBE_ML_DATA", "/data")
@@ -43,10 +68,9 @@ def test_every_shipped_recipe_is_valid(path, monkeypatch):
 
 def test_the_make_targets_that_are_named_exist():
     makefile = (ROOT / "Makefile").read_text()
-    documents = [*ROOT.glob("*.md"), *ROOT.glob("docs/adr/*.md")]
     named = {
         a or b
-        for path in documents
+        for path in DOCUMENTS
         for a, b in re.findall(r"`make ([a-z]+)`|^make (\w+)$", path.read_text(), re.M)
     }
     assert {"demo", "test", "bench"} <= named
@@ -55,10 +79,55 @@ def test_the_make_targets_that_are_named_exist():
 
 
 def test_files_that_the_documents_name_exist():
-    for path in [*ROOT.glob("*.md"), *ROOT.glob("docs/adr/*.md")]:
+    for path in DOCUMENTS:
         for name in re.findall(r"`((?:catalogs|notebooks|benchmarks|docs|tests)/[\w/.-]+\.\w+)`",
                                path.read_text()):  # fmt: skip
             assert (ROOT / name).exists() or "results" in name, f"{path.name}: {name}"
+
+
+def test_links_lead_to_files():
+    for path in DOCUMENTS:
+        for link in re.findall(r"\]\(([^)]+)\)", path.read_text()):
+            if "://" not in link:
+                assert (path.parent / link.partition("#")[0]).exists(), f"{path.name}: {link}"
+
+
+def test_modules_and_names_of_the_architecture_exist():
+    package = ROOT / "geocube_ml"
+    for name in re.findall(r"`(\w+/\w+\.py)`", ARCHITECTURE):
+        assert (package / name).exists(), name
+    for name in re.findall(r"`(\w+)\.py`", ARCHITECTURE):
+        assert list(package.rglob(f"{name}.py")), name
+    dotted = re.findall(r"`(\w+)\.(\w+)(?:\.(\w+))?(?:\.\w+)*`", ARCHITECTURE)
+    for layer, module, name in dotted:
+        if not (package / layer).is_dir() or module == "py":
+            continue
+        file = package / layer / f"{module}.py"
+        if file.exists():
+            assert not name or re.search(rf"\b{name}\b", file.read_text()), (layer, module, name)
+        else:
+            assert module in (package / layer / "__init__.py").read_text(), (layer, module)
+
+
+def test_the_layers_of_the_architecture_are_those_that_are_checked():
+    contracts = tomllib.loads((ROOT / "pyproject.toml").read_text())["tool"]["importlinter"]
+    layers = next(c["layers"] for c in contracts["contracts"] if c["type"] == "layers")
+    table = ARCHITECTURE.partition("## Layers")[2].partition("##")[0]
+    rows = re.findall(r"^\| ((?:`\w+`(?: \\\| )?)+) \|", table, re.MULTILINE)
+    assert [re.findall(r"\w+", row) for row in rows] == [re.findall(r"\w+", r) for r in layers]
+
+
+def test_decisions_are_numbered_and_say_when_they_would_be_reversed():
+    pages = sorted((ROOT / "docs" / "adr").glob("*.md"))
+    assert [int(page.name[:4]) for page in pages] == list(range(1, len(pages) + 1))
+    for page in pages:
+        text = page.read_text()
+        assert text.startswith(f"# {int(page.name[:4])}. ")
+        for part in ("Context", "Decision", "Turned down", "What would reverse it"):
+            assert f"\n## {part}\n" in text, (page.name, part)
+    for path in DOCUMENTS:
+        for number in re.findall(r"\bADR (\d+)", path.read_text()):
+            assert int(number) <= len(pages)
 
 
 def test_every_step_is_a_module():

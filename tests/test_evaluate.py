@@ -106,7 +106,7 @@ def test_the_block_split_fits_nothing(samples, monkeypatch):
     def refuse(*_, **__):
         raise AssertionError("a model was fitted")
 
-    monkeypatch.setattr("geocube_ml.evaluate.train_model", refuse)
+    monkeypatch.setattr("geocube_ml.evaluate.splits.train_model", refuse)
     got = evaluate_models(samples, {"a": sharp()}, {"a": TREES}, EvaluateSpec(splits=("block",)))
     assert score_of(got, "a", "block")["overall"] > 0.95
 
@@ -127,7 +127,7 @@ def spied(monkeypatch):
         fitted.append(options["rows"])
         return train_model(samples, spec, **options)
 
-    monkeypatch.setattr("geocube_ml.evaluate.train_model", fit)
+    monkeypatch.setattr("geocube_ml.evaluate.splits.train_model", fit)
     return fitted
 
 

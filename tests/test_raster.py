@@ -363,7 +363,7 @@ def test_one_read_opens_one_file(write, served):
 
 def test_an_address_without_a_file_is_told(served):
     url, _ = served
-    with pytest.raises(ReadError, match=r"nothing\.tif cannot be read"):
+    with pytest.raises(MissingError, match=r"There is no http://.*/nothing\.tif"):
         read(f"{url}/nothing.tif", grid())
 
 

@@ -1,41 +1,32 @@
-"""Finding items: a folder, a static catalog, a GeoParquet, a STAC API; and pinning them.
+"""Finding the items of a source, wherever they are listed.
 
-The only module that talks to a catalogue.
+Where they are listed is the matter of `stored` (folders, static catalogs), `pin` (GeoParquet) and
+`stac_api`; here they are filtered and checked, the same for all.
 """
 
 from __future__ import annotations
 
-import contextlib
 import difflib
-import json
-import re
-import warnings
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from datetime import date, timedelta
-from pathlib import Path
-from typing import Any
 
-import pyarrow as pa
-import pyarrow.parquet as pq
 import pystac
-import shapely
-import stac_geoparquet.arrow
 from odc.geo.geom import Geometry, box
-from pystac_client import Client
-from pystac_client.errors import ClientTypeError
-from pystac_client.exceptions import APIError
-from pystac_client.warnings import DoesNotConformTo
 
 from geocube_ml.cube.items import footprint_bounds, solar_day
-from geocube_ml.errors import InputError, MissingError, NoItemsError
-from geocube_ml.files import whole_file
-from geocube_ml.spec.base import digest
+from geocube_ml.cube.pin import items_digest, pin_items, read_items
+from geocube_ml.cube.signatures import check_renewable, unsigned, unsigned_fields
+from geocube_ml.cube.stac_api import search
+from geocube_ml.cube.stored import quiet, stored_items
+from geocube_ml.errors import InputError, NoItemsError
+from geocube_ml.files import place
 from geocube_ml.spec.recipe import PeriodSpec
 from geocube_ml.spec.source import ItemsSpec, SourceSpec
+from geocube_ml.spec.storage import StorageSpec
 
-_TIME = re.compile(r"(\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d)(\.\d*?)?0*(?:Z|\+00:00)")
-_TIMEOUT = (10, 60)  # seconds to connect, to answer
+__all__ = ["find_items", "items_digest", "pin_items", "read_items"]
+
+_STORAGE = StorageSpec()
 
 
 @dataclass(frozen=True)
@@ -47,7 +38,10 @@ class _Filter:
 
 
 def find_items(
-    source: SourceSpec, period: PeriodSpec, area: Geometry | None = None
+    source: SourceSpec,
+    period: PeriodSpec,
+    area: Geometry | None = None,
+    storage: StorageSpec = _STORAGE,
 ) -> list[pystac.Item]:
     """The items of a source that fall into the period and touch the area.
 
@@ -59,20 +53,26 @@ def find_items(
         Months, by the items' local solar date.
     area : Geometry in EPSG:4326, optional
         All items by default.
+    storage : StorageSpec
+        How stores and web servers are reached, and how patiently.
 
     Returns
     -------
     list of pystac.Item
-        In the order of their dates, then their ids; asset hrefs are absolute.
+        In the order of their dates, then their ids, each once; asset hrefs are absolute, and
+        without a signature.
 
     Raises
     ------
     MissingError
-        The folder or file is not there, or the API cannot be reached.
+        The folder or file is not there, or the API does not answer, be it with its last page.
     NoItemsError
         Nothing was found; says which condition removed how many.
     InputError
-        Items lack an asset that the recipe names, or are not STAC.
+        Items lack an asset that the recipe names, are not STAC, are two of one name, or can be
+        read only until a signature ends.
+    StorageError
+        A store or site cannot be reached, or refuses.
     """
     spec = source.items
     filters = [
@@ -88,224 +88,41 @@ def find_items(
         ),
     ]
     where = str(spec.catalog or spec.geoparquet or spec.stac_api)
-    with _quiet():
-        found = _search(spec, period, area) if spec.stac_api else list(_stored(spec))
-    kept = _filtered(found, filters, where)
+    with quiet():
+        found = _listed(spec, period, area, storage)
+    kept = _once(_filtered(found, filters, where), where)
     _check_assets(kept, source.assets, where)
+    check_renewable(kept, source.assets)
+    for item in kept:
+        for asset in item.assets.values():
+            asset.href = unsigned(asset.href)
+            asset.extra_fields = unsigned_fields(asset.extra_fields)
     return sorted(kept, key=lambda item: (solar_day(item), item.id))
 
 
-def pin_items(items: Sequence[pystac.Item], path: Path) -> None:
-    """Write items to a GeoParquet, so that a re-run needs no catalogue.
-
-    Parameters
-    ----------
-    items : sequence of pystac.Item
-    path : Path
-        Replaced if it exists; written whole or not at all.
-
-    Raises
-    ------
-    InputError
-        A property holds text in one item and a number in another.
-    """
-    rows = []
-    for item in items:
-        row = item.to_dict(include_self_link=False, transform_hrefs=False)
-        bounds = footprint_bounds(item)
-        place = {
-            "bbox": list(bounds),
-            "geometry": row["geometry"] or shapely.geometry.mapping(shapely.box(*bounds)),
-            "links": [],  # they lead back to the catalogue
-        }
-        rows.append(_EMPTY | dict(_without_nulls(row)) | place)
-    try:
-        table = stac_geoparquet.arrow.parse_stac_items_to_arrow(rows).read_all()
-    except (pa.ArrowException, ValueError, OverflowError) as error:
-        raise InputError(
-            f"The {len(rows)} items do not fit into one table ({error}). A property must be of "
-            "one type in all of them; name fewer `collections`, or mend the items."
-        ) from error
-    with whole_file(path) as partial:
-        stac_geoparquet.arrow.to_parquet(table, str(partial))
-
-
-def read_items(path: Path) -> list[pystac.Item]:
-    """The items of a GeoParquet, as they were pinned.
-
-    Raises
-    ------
-    MissingError
-        There is no such file.
-    InputError
-        It is not a GeoParquet of STAC items.
-    """
-    if not path.exists():
-        raise MissingError(f"There is no file {path}. Correct its name, or search again.")
-    try:
-        rows = list(stac_geoparquet.arrow.stac_table_to_items(pq.read_table(path)))
-        with _quiet():
-            items = [pystac.Item.from_dict(_EMPTY | dict(_without_nulls(row))) for row in rows]
-    except (OSError, ValueError, KeyError, TypeError, pystac.STACError) as error:
-        raise InputError(f"{path} is not a GeoParquet of STAC items: {error}") from error
-    for item in items:
-        item.set_self_href(str(path.absolute().parent / f"{item.id}.json"))  # for relative hrefs
-        item.make_asset_hrefs_absolute()
-    return items
-
-
-def items_digest(items: Iterable[pystac.Item]) -> str:
-    """16 hex digits over what items say, wherever their files lie and however they are signed."""
-    return digest(sorted(digest(_said(item)) for item in items))
-
-
-def _said(item: pystac.Item) -> dict[str, Any]:
-    assets = {
-        key: asset.extra_fields | {"file": asset.href.split("?")[0].rsplit("/", 1)[-1]}
-        for key, asset in item.assets.items()
-    }
-    said = {
-        "id": item.id,
-        "bbox": footprint_bounds(item),
-        "properties": item.properties,
-        "assets": assets,
-    }
-    return dict(_plain(_without_nulls(json.loads(json.dumps(said, default=str)))))
-
-
-def _plain(value: Any) -> Any:
-    """10 for 10.0 and one way to write a time: Parquet does not keep how they were written.
-
-    Examples
-    --------
-    >>> _plain([10.0, 0.5, "2022-01-05T10:00:09.310000Z", "2022-01-05T10:00:10.000Z", "1.0"])
-    [10, 0.5, '2022-01-05T10:00:09.31Z', '2022-01-05T10:00:10Z', '1.0']
-    """
-    if isinstance(value, dict):
-        return {k: _plain(v) for k, v in value.items()}
-    if isinstance(value, list):
-        return [_plain(item) for item in value]
-    if isinstance(value, float) and value.is_integer():
-        return int(value)
-    if isinstance(value, str) and (match := _TIME.fullmatch(value)):
-        return match[1] + (match[2] or "").rstrip(".") + "Z"
-    return value
-
-
-def _stored(spec: ItemsSpec) -> Iterator[pystac.Item]:
+def _listed(
+    spec: ItemsSpec, period: PeriodSpec, area: Geometry | None, storage: StorageSpec
+) -> list[pystac.Item]:
+    """What the place lists; an API leaves out what does not match."""
+    if spec.stac_api:
+        return search(spec, period, area, storage)
     if spec.geoparquet:
-        yield from read_items(Path(spec.geoparquet))
-        return
-    path = Path(str(spec.catalog))
-    if not path.exists():
-        raise MissingError(f"There is no folder or catalog {path}. Correct `items.catalog`.")
-    if path.is_file():
-        yield from _static(path)
-        return
-    for file in sorted(path.rglob("*.json")):
-        item = _read_json(file)
-        if item.get("type") == "Feature":
-            yield _parsed(item, file)
+        return read_items(place(spec.geoparquet, storage))
+    return stored_items(str(spec.catalog), storage)
 
 
-def _static(path: Path) -> Iterator[pystac.Item]:
-    content = _read_json(path)
-    if content.get("type") == "Feature":
-        yield _parsed(content, path)
-        return
-    if "links" not in content:
-        raise InputError(f"{path} is neither a STAC catalog nor an item. Name another file.")
-    try:
-        for item in _catalog(path).get_items(recursive=True):
-            item.make_asset_hrefs_absolute()
-            yield item
-    except (pystac.STACError, pystac.STACTypeError, ValueError, KeyError, TypeError) as error:
-        raise InputError(f"{path} is not a STAC catalog: {error}") from error
-    except FileNotFoundError as error:
-        raise MissingError(
-            f"{path} links to {error.filename}, which is not there. Restore it, or remove the link."
-        ) from error
-
-
-def _catalog(path: Path) -> pystac.Catalog:
-    found = pystac.read_file(str(path))  # Catalog.from_file refuses a collection
-    if not isinstance(found, pystac.Catalog):
-        raise TypeError(f"it is a {type(found).__name__}")
-    return found
-
-
-def _read_json(file: Path) -> dict[str, Any]:
-    try:
-        content = json.loads(file.read_text(encoding="utf-8"))
-    except (json.JSONDecodeError, UnicodeDecodeError) as error:
-        raise InputError(
-            f"{file} is not JSON ({error}); it may be cut short. Fetch it again, or remove it."
-        ) from error
-    return content if isinstance(content, dict) else {}
-
-
-def _parsed(content: dict[str, Any], file: Path) -> pystac.Item:
-    try:
-        item = pystac.Item.from_dict(content, href=str(file.absolute()))
-    except (pystac.STACError, pystac.STACTypeError, KeyError, ValueError, TypeError) as error:
-        raise InputError(
-            f"{file} is not a STAC item: {type(error).__name__} {error}. Mend it, or remove it."
-        ) from error
-    item.make_asset_hrefs_absolute()
-    return item
-
-
-def _search(spec: ItemsSpec, period: PeriodSpec, area: Geometry | None) -> list[pystac.Item]:
-    url = str(spec.stac_api)
-    try:
-        client = Client.open(url, timeout=_TIMEOUT)
-        search = client.search(
-            collections=list(spec.collections),
-            datetime=_interval(period),
-            intersects=None if area is None else area.json,
-        )
-        found = list(search.items())
-        if not found:
-            raise NoItemsError(_nothing_matched(client, spec, period, area))
-    except (APIError, OSError) as error:
-        raise MissingError(
-            f"The STAC API {url} did not answer: {error}. Check the address and the network; "
-            "a run whose items are pinned needs no API."
-        ) from error
-    except (ClientTypeError, DoesNotConformTo, pystac.STACError, ValueError, KeyError) as error:
-        raise InputError(
-            f"{url} is not a STAC API that can be searched ({error}). Name the address of its "
-            "landing page, or a static catalog as `catalog`."
-        ) from error
-    return found
-
-
-def _nothing_matched(
-    client: Client, spec: ItemsSpec, period: PeriodSpec, area: Geometry | None
-) -> str:
-    """Which of the conditions that the API applied itself left nothing."""
-    names = list(spec.collections)
-    shape = None if area is None else area.json
-
-    def some(**conditions: Any) -> str:
-        n = len(list(client.search(collections=names, max_items=100, **conditions).items()))
-        return "100 or more" if n == 100 else str(n)
-
-    in_period = f"{period.start} to {period.end}"
-    return (
-        f"The STAC API {spec.stac_api} has no item of {', '.join(names)} within the grid and "
-        f"{in_period}. Of these collections it has {some(datetime=_interval(period))} within the "
-        f"period alone, {some(intersects=shape)} within the grid alone, {some()} in all. Widen "
-        "the condition that leaves none, or correct the collection's name."
-    )
-
-
-def _interval(period: PeriodSpec) -> str:
-    """A day more at either end, as the months go by solar date."""
-    first = date.fromisoformat(period.start + "-01") - timedelta(days=1)
-    year, month = map(int, period.end.split("-"))
-    last = date(year + month // 12, month % 12 + 1, 1)
-    return f"{first}T00:00:00Z/{last}T23:59:59Z"
+def _once(items: Sequence[pystac.Item], where: str) -> list[pystac.Item]:
+    """Each item once: a list that changes while its pages are read gives some twice."""
+    found: dict[tuple[str | None, str], pystac.Item] = {}
+    for item in items:
+        first = found.setdefault((item.collection_id, item.id), item)
+        if first is not item and items_digest([first]) != items_digest([item]):
+            raise InputError(
+                f"{where} has two items {item.id} of the collection {item.collection_id} that "
+                "say different things. Search again, in case one was just replaced; or leave one "
+                "of them out."
+            )
+    return list(found.values())
 
 
 def _collections(names: tuple[str, ...]) -> list[_Filter]:
@@ -357,25 +174,3 @@ def _check_assets(items: Sequence[pystac.Item], wanted: Sequence[str], where: st
             f"{hint}Their assets are {', '.join(there)}. Correct `asset:` in the sensor, or leave "
             "those items out."
         )
-
-
-@contextlib.contextmanager
-def _quiet() -> Iterator[None]:
-    """Without pystac's notes on extensions that it cannot bring up to date; none is read here."""
-    with warnings.catch_warnings():
-        warnings.filterwarnings("ignore", category=UserWarning, module=r"pystac\.extensions\.")
-        yield
-
-
-_EMPTY: dict[str, Any] = {"geometry": None, "assets": {}}
-"""What an item must have, even if there is nothing in it."""
-
-
-def _without_nulls(value: Any) -> Any:
-    """Columns that some items lack come back from Parquet as nulls; it cannot hold empty dicts."""
-    if isinstance(value, dict):
-        kept = {k: _without_nulls(v) for k, v in value.items()}
-        return {k: v for k, v in kept.items() if v is not None and v != {}}
-    if isinstance(value, list):
-        return [_without_nulls(item) for item in value]
-    return value

@@ -16,8 +16,10 @@ from pyproj.exceptions import CRSError
 from geocube_ml.cube.items import asset_geobox
 from geocube_ml.errors import GridMismatch, InputError, SpecError
 from geocube_ml.spec.grid import GridSpec, StoreSpec
+from geocube_ml.spec.storage import StorageSpec
 
 _STORE = StoreSpec()
+_STORAGE = StorageSpec()
 
 
 @dataclass(frozen=True)
@@ -69,7 +71,12 @@ class Grid:
         return extent.to_crs("EPSG:4326", resolution=step, wrapdateline=True)
 
 
-def make_grid(spec: GridSpec, store: StoreSpec = _STORE, items: Sequence[pystac.Item] = ()) -> Grid:
+def make_grid(
+    spec: GridSpec,
+    store: StoreSpec = _STORE,
+    items: Sequence[pystac.Item] = (),
+    storage: StorageSpec = _STORAGE,
+) -> Grid:
     """The grid that a recipe asks for.
 
     Parameters
@@ -80,6 +87,8 @@ def make_grid(spec: GridSpec, store: StoreSpec = _STORE, items: Sequence[pystac.
         How it is cut.
     items : sequence of pystac.Item
         Needed where `spec.like` names an asset.
+    storage : StorageSpec
+        How that asset is reached where its item does not state its grid.
 
     Returns
     -------
@@ -94,7 +103,7 @@ def make_grid(spec: GridSpec, store: StoreSpec = _STORE, items: Sequence[pystac.
         The items do not share the grid that `spec.like` takes from them.
     """
     if spec.like:
-        return Grid(_shared_geobox(spec.like, items), store)
+        return Grid(_shared_geobox(spec.like, items, storage), store)
     crs = _metric(str(spec.crs), spec)
     if spec.bounds:
         bounds = spec.bounds
@@ -139,13 +148,13 @@ def _utm(spec: GridSpec) -> str:
     return f"such as the area's UTM zone EPSG:{(32600 if lat >= 0 else 32700) + zone}"
 
 
-def _shared_geobox(asset: str, items: Sequence[pystac.Item]) -> GeoBox:
+def _shared_geobox(asset: str, items: Sequence[pystac.Item], storage: StorageSpec) -> GeoBox:
     if not items:
         raise SpecError(f"grid.like: {asset} takes the grid from the items, but there are none.")
-    first = asset_geobox(items[0], asset)
+    first = asset_geobox(items[0], asset, storage)
     _metric(str(first.crs), GridSpec(like=asset))
     for item in items[1:]:
-        other = asset_geobox(item, asset)
+        other = asset_geobox(item, asset, storage)
         if other != first:
             raise GridMismatch(
                 f"grid.like: the items do not share the grid of {asset}: {items[0].id} has "

@@ -8,16 +8,18 @@ from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import pystac
-import rasterio
 from affine import Affine
 from odc.geo.geobox import GeoBox
-from rasterio.errors import RasterioError
 
-from geocube_ml.errors import InputError, ReadError
+from geocube_ml.cube.signatures import unsigned
+from geocube_ml.errors import GeocubeError, InputError
+from geocube_ml.raster import opened, signed_when_read
+from geocube_ml.spec.storage import StorageSpec
 
 BOA_OFFSET = 1000
 """Counts that Sentinel-2's processing baseline 04.00 and later add."""
 
+_STORAGE = StorageSpec()
 _HALF_GLOBE = 180.0  # degrees
 
 _PRODUCT_BASELINE = re.compile(r"_N(\d{2})(\d{2})_")
@@ -118,14 +120,14 @@ def footprint_bounds(item: pystac.Item) -> tuple[float, float, float, float]:
     return west, min(lats), east, max(lats)
 
 
-def asset_geobox(item: pystac.Item, key: str) -> GeoBox:
+def asset_geobox(item: pystac.Item, key: str, storage: StorageSpec = _STORAGE) -> GeoBox:
     """The grid of an asset, from the projection extension or else from the file itself.
 
     Raises
     ------
     InputError
         The item has no such asset.
-    ReadError
+    ReadError, MissingError
         The file had to be opened and could not be.
     """
     stated = stated_geobox(item, key)
@@ -133,10 +135,10 @@ def asset_geobox(item: pystac.Item, key: str) -> GeoBox:
         return stated
     href = asset_href(item, key)
     try:
-        with rasterio.open(href) as src:
+        with opened(href, storage) as src:
             return GeoBox((src.height, src.width), src.transform, str(src.crs))
-    except RasterioError as error:
-        raise ReadError(f"Item {item.id}, asset {key}: {href} cannot be opened: {error}") from error
+    except GeocubeError as error:
+        raise type(error)(f"Item {item.id}, asset {key}: {error}") from error
 
 
 def stated_geobox(item: pystac.Item, key: str) -> GeoBox | None:
@@ -153,7 +155,7 @@ def stated_geobox(item: pystac.Item, key: str) -> GeoBox | None:
 
 
 def asset_href(item: pystac.Item, key: str) -> str:
-    """Path or URL of an asset.
+    """Path or URL of an asset, without the signature that it gets when it is read.
 
     Raises
     ------
@@ -165,7 +167,8 @@ def asset_href(item: pystac.Item, key: str) -> str:
             f"Item {item.id} has no asset {key!r}; it has {', '.join(sorted(item.assets))}."
         )
     asset = item.assets[key]
-    return str(asset.get_absolute_href() or asset.href)
+    href = str(asset.get_absolute_href() or asset.href)
+    return unsigned(href) if signed_when_read(href) else href
 
 
 def _utc(when: datetime) -> datetime:

@@ -1,30 +1,26 @@
-"""Scenes become monthly mosaics, one window at a time; and the lazy cube made of such windows.
+"""Scenes become monthly mosaics, one window at a time.
 
 Strategy.  `Mosaic.read` is the one place where pixels are read, masked and composited, eagerly
 and for any window, bands and months.  A tile's task calls it for everything at once and reads
-each mask once.  The lazy Dataset is made of array-likes whose ``__getitem__`` calls it for just
-what was asked: dask gets one task a (month, band, window), fuses a slice into it, and a month of
-a band of a corner opens that month's files of that band and their masks, and no others.
+each mask once; a chunk of the lazy cube for one month and band.
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
-from typing import Any
+from dataclasses import dataclass, replace
+from functools import cached_property
+from typing import Any, Literal
 
-import dask.array as da
 import numpy as np
-import pandas as pd
 import pystac
-import xarray as xr
+import shapely
 from numpy.typing import NDArray
-from odc.geo.xr import xr_coords
 
 from geocube_ml.cube.catalog import items_digest
 from geocube_ml.cube.grid import Grid
 from geocube_ml.cube.scenes import Granule, Scene, scenes_by_month
-from geocube_ml.errors import GeocubeError
+from geocube_ml.errors import AccessError, GeocubeError, MissingError, ReadError
 from geocube_ml.kernels.composite import clear_median
 from geocube_ml.kernels.mask import has_data, is_clear
 from geocube_ml.kernels.radiometry import lower
@@ -32,9 +28,23 @@ from geocube_ml.raster import read_onto
 from geocube_ml.spec.base import digest
 from geocube_ml.spec.recipe import PeriodSpec
 from geocube_ml.spec.source import BandSpec, SourceSpec
+from geocube_ml.spec.storage import StorageSpec
 
-CLEAR_FILL = 0
-"""Count of clear observations where nothing was written: none."""
+_STORAGE = StorageSpec()
+
+
+Unreadable = Literal["stop", "leave-out"]
+
+
+@dataclass(frozen=True)
+class LeftOut:
+    """An item that a window was made without, and why."""
+
+    item: str
+    asset: str
+    href: str
+    """Without a signature."""
+    reason: str
 
 
 @dataclass(frozen=True)
@@ -47,6 +57,40 @@ class Mosaic:
     scenes: dict[str, tuple[Scene, ...]]
     token: str
     """Changes with everything that changes a pixel."""
+    storage: StorageSpec = _STORAGE
+    """How assets are reached, and how patiently."""
+    unreadable: Unreadable = "stop"
+    """What becomes of an item with an asset that cannot be read, at last.  ``leave-out``: a window
+    is made without the item, in its count and in all its bands.  Where access is refused, or an
+    asset is not what it must be, reading stops all the same."""
+
+    waits: bool = False
+    """Whether an outage is an error also where items are left out: something will try again."""
+
+    def within(self, y: slice, x: slice) -> Mosaic:
+        """The same mosaic for a window: only with the items that touch it, so that it is small."""
+        window = shapely.box(x.start, y.start, x.stop, y.stop)
+        tree, places = self._granules
+        near: dict[tuple[str, str], list[Granule]] = {}
+        for at in np.sort(tree.query(window, predicate="intersects")):
+            month, day, granule = places[at]
+            cut = replace(granule, outline=granule.outline.intersection(window))
+            near.setdefault((month, day), []).append(cut)
+        scenes: dict[str, tuple[Scene, ...]] = {}
+        for (month, day), granules in near.items():
+            scenes[month] = (*scenes.get(month, ()), Scene(day, tuple(granules)))
+        return replace(self, scenes=scenes)
+
+    @cached_property
+    def _granules(self) -> tuple[shapely.STRtree, list[tuple[str, str, Granule]]]:
+        """Granules by place: a country has 100,000, and each of its tiles asks for a few."""
+        places = [
+            (month, scene.day, granule)
+            for month, scenes in self.scenes.items()
+            for scene in scenes
+            for granule in scene.granules
+        ]
+        return shapely.STRtree([granule.outline for *_, granule in places]), places
 
     def read(
         self, months: Sequence[int], bands: Sequence[int], y: slice, x: slice
@@ -73,31 +117,71 @@ class Mosaic:
         ReadError, MissingError, InputError
             An asset cannot be read; the text names its item.
         """
+        return self.read_listing(months, bands, y, x)[:2]
+
+    def read_listing(
+        self, months: Sequence[int], bands: Sequence[int], y: slice, x: slice
+    ) -> tuple[NDArray[Any], NDArray[np.uint8], tuple[LeftOut, ...]]:
+        """`read`, and what was left out of the window; nothing where `unreadable` is ``stop``.
+
+        Raises
+        ------
+        ReadError
+            Also where nothing of the window can be read, for what may be an outage.
+        """
         sensor = self.source.sensor
         chosen = [list(self.source.chosen.values())[band] for band in bands]
         rows, cols = y.stop - y.start, x.stop - x.start
         values = np.full((len(months), len(chosen), rows, cols), sensor.nodata, sensor.dtype)
         count = np.zeros((len(months), rows, cols), np.uint8)
+        left_out: dict[str, LeftOut] = {}
+        outage, wanted = False, set[str]()
         if not rows or not cols:
-            return values, count
+            return values, count, ()
         for at, month in enumerate(months):
-            seen = [
-                (granules, self._clear(granules, y, x))
-                for scene in self.scenes.get(self.months[month], ())
-                if (granules := scene.within(y, x))
-            ]
-            if not seen:
-                continue
-            total = sum(np.logical_or.reduce(masks).astype(np.uint16) for _, masks in seen)
-            count[at] = np.minimum(total, 255)
-            if not total.any():
-                continue  # nothing of the bands would be used: do not open them
-            for k, band in enumerate(chosen):
+            scenes = self.scenes.get(self.months[month], ())
+            while True:
+                near = [scene.within(y, x) for scene in scenes]
+                wanted |= {granule.id for some in near for granule in some}
+                kept = [tuple(g for g in some if g.id not in left_out) for some in near]
+                seen = [some for some in kept if some]
+                try:
+                    count[at] = self._month(seen, chosen, y, x, into=values[at])
+                    break
+                except _Unreadable as error:  # it may have been in the masks already: once more
+                    left_out[error.left_out.item] = error.left_out
+                    outage |= error.passing
+        if outage and wanted == set(left_out):
+            one = next(iter(left_out.values()))
+            raise ReadError(
+                f"None of the {len(wanted)} items of this window can be read; the first: {one.item}"
+                f", asset {one.asset}: {one.reason}"
+            )
+        return values, count, tuple(left_out.values())
+
+    def _month(
+        self,
+        scenes: Sequence[Sequence[Granule]],
+        bands: Sequence[BandSpec],
+        y: slice,
+        x: slice,
+        *,
+        into: NDArray[Any],
+    ) -> NDArray[np.uint8]:
+        """The (y, x) count of one month; its (band, y, x) values are put into `into`."""
+        nodata = self.source.sensor.nodata
+        into[:] = nodata
+        total = np.zeros(into.shape[1:], np.uint16)
+        seen = [(granules, self._clear(granules, y, x)) for granules in scenes]
+        for _, masks in seen:
+            total += np.logical_or.reduce(masks)
+        if total.any():  # else nothing of the bands would be used: do not open them
+            for k, band in enumerate(bands):
                 stack = [self._observe(granules, masks, band, y, x) for granules, masks in seen]
                 planes = np.stack([plane for plane, _ in stack])
                 clear = np.stack([mask for _, mask in stack])
-                values[at, k] = clear_median(planes, clear, sensor.nodata)
-        return values, count
+                into[k] = clear_median(planes, clear, nodata)
+        return np.minimum(total, 255).astype(np.uint8)
 
     def _clear(self, granules: Sequence[Granule], y: slice, x: slice) -> list[NDArray[np.bool_]]:
         """(y, x) of each granule: where it is the first clear one of its scene."""
@@ -150,52 +234,62 @@ class Mosaic:
         self, granule: Granule, asset: str, resampling: str, coarsening: str,
         nodata: float, dtype: str, y: slice, x: slice,
     ) -> NDArray[Any]:  # fmt: skip
+        href = granule.hrefs[asset]
         try:
             return read_onto(
-                granule.hrefs[asset],
+                href,
                 self.grid.geobox[y, x],
                 nodata=nodata,
                 dtype=dtype,
                 resampling=resampling,
                 coarsening=coarsening,
+                storage=self.storage,
             )
         except GeocubeError as error:
-            raise type(error)(f"Item {granule.id}, asset {asset}: {error}") from error
+            passing = isinstance(error, ReadError) and error.passing
+            if self.unreadable == "leave-out" and _of_one(error) and not (passing and self.waits):
+                left_out = LeftOut(granule.id, asset, href, str(error))
+                raise _Unreadable(left_out, passing) from error
+            told = type(error)(f"Item {granule.id}, asset {asset}: {error}")
+            if isinstance(told, ReadError):
+                told.passing = passing
+            raise told from error
 
 
-@dataclass(frozen=True)
-class _Values:
-    """A mosaic's values as dask sees them: a shape, a dtype, and slices that read."""
+class _Unreadable(Exception):
+    """An item is to be left out."""
 
-    mosaic: Mosaic
-    shape: tuple[int, int, int, int]
-    dtype: np.dtype[Any]
-    ndim = 4
-
-    def __getitem__(self, key: Any) -> NDArray[Any]:
-        (months, bands, y, x), within = _spans(key, self.shape)
-        values: NDArray[Any] = self.mosaic.read(_positions(months), _positions(bands), y, x)[0]
-        return np.asarray(values[within])
+    def __init__(self, left_out: LeftOut, passing: bool) -> None:
+        super().__init__(left_out.reason)
+        self.left_out, self.passing = left_out, passing
 
 
-@dataclass(frozen=True)
-class _Counts:
-    """A mosaic's counts of clear observations, in the same way."""
-
-    mosaic: Mosaic
-    shape: tuple[int, int, int]
-    dtype: np.dtype[Any]
-    ndim = 3
-
-    def __getitem__(self, key: Any) -> NDArray[np.uint8]:
-        (months, y, x), within = _spans(key, self.shape)
-        return np.asarray(self.mosaic.read(_positions(months), (), y, x)[1][within])
+def _of_one(error: GeocubeError) -> bool:
+    """Whether it is the fault of one raster; refused access would leave out everything."""
+    return isinstance(error, ReadError | MissingError) and not isinstance(error, AccessError)
 
 
 def make_mosaic(
-    items: Sequence[pystac.Item], source: SourceSpec, grid: Grid, period: PeriodSpec
+    items: Sequence[pystac.Item],
+    source: SourceSpec,
+    grid: Grid,
+    period: PeriodSpec,
+    *,
+    storage: StorageSpec = _STORAGE,
+    unreadable: Unreadable = "stop",
 ) -> Mosaic:
     """Arrange items into months; reads nothing.
+
+    Parameters
+    ----------
+    items : sequence of pystac.Item
+    source : SourceSpec
+    grid : Grid
+    period : PeriodSpec
+    storage : StorageSpec
+        How assets are reached.
+    unreadable : "stop" or "leave-out"
+        What becomes of items with an asset that cannot be read; see `Mosaic`.
 
     Raises
     ------
@@ -206,117 +300,4 @@ def make_mosaic(
     # two archives may say the same of other pixels
     files = digest([g.hrefs for month in scenes.values() for s in month for g in s.granules])
     token = f"{source.digest()}-{items_digest(items)}-{files}"
-    return Mosaic(source, grid, period.months, scenes, token)
-
-
-def monthly_mosaics(mosaic: Mosaic, name: str = "s2") -> xr.Dataset:
-    """The lazy cube of one source; building it reads nothing.
-
-    Parameters
-    ----------
-    mosaic : Mosaic
-        From `make_mosaic`.
-    name : str
-        Of the variable.
-
-    Returns
-    -------
-    xarray.Dataset
-        `name` (time, `name`_band, y, x) of the sensor's dtype, and `name`_clear (time, y, x)
-        uint8, the number of clear observations.  ``time`` is the start of each month.  Chunks
-        are one month, one band, and the grid's chunk edge.
-    """
-    bands = list(mosaic.source.chosen)
-    rows, cols = mosaic.grid.shape
-    edge = mosaic.grid.store.chunk
-    n = len(mosaic.months)
-    values = _Values(mosaic, (n, len(bands), rows, cols), np.dtype(mosaic.source.sensor.dtype))
-    counts = _Counts(mosaic, (n, rows, cols), np.dtype(np.uint8))
-    geobox = mosaic.grid.geobox
-    place = digest([str(geobox.crs), list(geobox.transform), rows, cols, mosaic.months, edge])
-    key = f"{name}-{mosaic.token}-{place}"
-    lazy: dict[str, Any] = {"asarray": False, "lock": False}
-    return xr.Dataset(
-        {
-            name: (
-                ("time", f"{name}_band", "y", "x"),
-                da.from_array(values, chunks=(1, 1, edge, edge), name=key, **lazy),
-                band_attrs(mosaic.source),
-            ),
-            f"{name}_clear": (
-                ("time", "y", "x"),
-                da.from_array(counts, chunks=(1, edge, edge), name=f"{key}-clear", **lazy),
-                CLEAR_ATTRS,
-            ),
-        },
-        coords=cube_coords(mosaic.grid, mosaic.months, {name: bands}),
-    )
-
-
-CLEAR_ATTRS = {
-    "long_name": "number of clear observations",
-    "units": "1",
-    "grid_mapping": "spatial_ref",
-}
-
-
-def band_attrs(source: SourceSpec) -> dict[str, Any]:
-    """CF attributes of a source's variable; its values are counts."""
-    sensor = source.sensor
-    attrs: dict[str, Any] = {"long_name": sensor.title or "monthly median", "units": sensor.units}
-    if sensor.scale != 1:
-        attrs |= {"scale_factor": sensor.scale, "add_offset": 0.0}
-    integer = np.issubdtype(np.dtype(sensor.dtype), np.integer)
-    nodata = int(sensor.nodata) if integer else float(sensor.nodata)
-    return attrs | {"nodata": nodata, "grid_mapping": "spatial_ref"}
-
-
-def cube_coords(
-    grid: Grid, months: Sequence[str], bands: dict[str, list[str]]
-) -> dict[str, xr.DataArray]:
-    """Y, x and the CRS of a cube; time and bands where they are given."""
-    coords = {str(name): coord for name, coord in xr_coords(grid.geobox).items()}
-    if months:
-        starts = pd.to_datetime(list(months), format="%Y-%m").to_numpy("datetime64[ns]")
-        said = {"long_name": "start of the month", "standard_name": "time"}
-        coords["time"] = xr.DataArray(starts, dims="time", attrs=said)
-    for name, names in bands.items():
-        dim = f"{name}_band"
-        coords[dim] = text_coord(dim, names, f"band of {name}")
-    return coords
-
-
-def text_coord(dim: str, names: Sequence[str], long_name: str) -> xr.DataArray:
-    """Names along a dimension, as Zarr's `string`; fixed-width text has no stable Zarr type."""
-    return xr.DataArray(np.array(names, object), dims=dim, attrs={"long_name": long_name})
-
-
-def _spans(key: Any, shape: tuple[int, ...]) -> tuple[list[slice], tuple[Any, ...]]:
-    """What to read to answer a key of integers, slices and a list, and the key within that.
-
-    Examples
-    --------
-    >>> _spans((2, slice(None, None, 2)), (5, 7))
-    ([slice(2, 3, None), slice(0, 7, None)], (0, slice(0, 7, 2)))
-    """
-    spans: list[slice] = []
-    within: list[Any] = []
-    for part, n in zip(key, shape, strict=True):
-        if isinstance(part, slice) and (part.step or 1) > 0:
-            start, stop, step = part.indices(n)
-            stop = max(start, stop)  # dask asks for nothing as slice(2, 1, 3)
-            span: slice = slice(start, stop)
-            at: Any = slice(0, stop - start, step)
-        elif isinstance(part, int | np.integer):
-            span, at = slice(int(part), int(part) + 1), 0
-        else:
-            wanted = np.arange(n)[part]
-            low = int(wanted.min(initial=n))
-            span, at = slice(low, int(wanted.max(initial=low - 1)) + 1), wanted - low
-        spans.append(span)
-        within.append(at)
-    return spans, tuple(within)
-
-
-def _positions(part: slice) -> range:
-    return range(part.start, part.stop)
+    return Mosaic(source, grid, period.months, scenes, token, storage, unreadable)

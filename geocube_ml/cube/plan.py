@@ -38,11 +38,11 @@ class Price:
     write_bytes: int
     worker_bytes: int
 
-    def lines(self, workers: int) -> list[str]:
+    def lines(self) -> list[str]:
         """For people."""
         return [
-            f"{self.items} items of {self.days} days in {self.months} months",
-            f"{self.tiles} tiles, one task each, on {workers} threads",
+            f"{_n(self.items, 'item')} of {_n(self.days, 'day')} in {_n(self.months, 'month')}",
+            f"{_n(self.tiles, 'tile')}, one task each",
             f"at most {self.reads} windows to read, {_size(self.read_bytes)} decoded",
             f"{_size(self.write_bytes)} to write before compression",
             f"at most {_size(self.worker_bytes)} of pixels in each worker's memory",
@@ -60,8 +60,8 @@ def price(mosaic: Mosaic) -> Price:
     for tile in mosaic.grid.tiles:
         pixels = (tile.y.stop - tile.y.start) * (tile.x.stop - tile.x.start)
         busiest = 0
-        for scenes in mosaic.scenes.values():
-            n = [len(scene.within(tile.y, tile.x)) for scene in scenes]
+        for scenes in mosaic.within(tile.y, tile.x).scenes.values():
+            n = [len(scene.granules) for scene in scenes]
             reads += sum(n) * (n_band + n_mask)
             read_bytes += sum(n) * pixels * (n_band * size + n_mask * mask_size)
             # masks of all granules; of two bands the planes, of one the ranked copies
@@ -96,6 +96,10 @@ def missing_files(mosaic: Mosaic) -> list[str]:
         return []
     some = ", ".join(gone[:3]) + (", ..." if len(gone) > 3 else "")
     return [f"{len(gone)} of {len(named)} files that the items name are not there: {some}."]
+
+
+def _n(n: int, what: str) -> str:
+    return f"{n} {what}" if n == 1 else f"{n} {what}s"
 
 
 def _size(n: float) -> str:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections import defaultdict
 from collections.abc import Sequence
 from dataclasses import dataclass
+from os.path import commonprefix
 from typing import Any
 
 import pystac
@@ -41,6 +42,17 @@ class Granule:
     def touches(self, y: slice, x: slice) -> bool:
         """Whether it can have a pixel in a window of the grid."""
         return bool(self.outline.intersects(shapely.box(x.start, y.start, x.stop, y.stop)))
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        """Pickled with what its addresses share told once: it is most of what a task is sent."""
+        shared = commonprefix(list(self.hrefs.values()))  # noqa: RUF071  of any text
+        ends = {asset: href[len(shared) :] for asset, href in self.hrefs.items()}
+        return _unpickled, (self.id, shared, ends, self.offset, self.outline)
+
+
+def _unpickled(id: str, shared: str, ends: dict[str, str], offset: Offset, outline: Any) -> Granule:
+    hrefs = {asset: shared + end for asset, end in ends.items()}
+    return Granule(id, hrefs, offset, outline)
 
 
 @dataclass(frozen=True)

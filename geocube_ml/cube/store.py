@@ -1,4 +1,4 @@
-"""The cube on disk: one Zarr group, written a tile at a time.
+"""The cube on a disk or in an object store: one Zarr group, written a tile at a time.
 
 The group holds data and nothing that depends on when or how often it was written, so that an
 interrupted and resumed run leaves the same objects as an undisturbed one.
@@ -6,24 +6,35 @@ interrupted and resumed run leaves the same objects as an undisturbed one.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+import contextlib
+import warnings
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from math import ceil
 from pathlib import Path
 from typing import Any
 
+import fsspec
 import numpy as np
 import xarray as xr
 import zarr
 from numpy.typing import DTypeLike, NDArray
+from zarr.abc.store import ByteRequest, Store
 from zarr.codecs import BloscCodec
+from zarr.core.buffer import Buffer, BufferPrototype
+from zarr.errors import ZarrUserWarning
+from zarr.storage import FsspecStore, LocalStore, WrapperStore
 
 from geocube_ml.cube.grid import Grid, Tile
 from geocube_ml.errors import MissingError, StaleTarget
-from geocube_ml.files import sweep
+from geocube_ml.files import Place, asked, place, sweep
+from geocube_ml.spec.storage import StorageSpec
 
 DIGEST = "geocube_ml_digest"
 """Attribute of each variable: the digest of the recipe and inputs that made it."""
+
+_STORAGE = StorageSpec()
+_STORED: Mapping[str, int] = {}
 
 
 @dataclass(frozen=True)
@@ -41,17 +52,17 @@ class Variable:
 
 
 class CubeStore:
-    """A Zarr v3 group on the local disk.
+    """A Zarr v3 group.
 
     Parameters
     ----------
-    path : Path
-        Folder of the group.
+    path : Path or UPath
+        Of the group.
     grid : Grid
         All variables lie on it.
     """
 
-    def __init__(self, path: Path, grid: Grid) -> None:
+    def __init__(self, path: Place, grid: Grid) -> None:
         self.path = path
         self.grid = grid
 
@@ -82,33 +93,63 @@ class CubeStore:
         sweep(self.path)
         self._check(variables, digest)
         said = {**self._said(), **(attrs or {})}
-        xr.Dataset(coords=coords, attrs=said).to_zarr(
-            self.path, mode="a", zarr_format=3, consolidated=False
-        )
-        group = zarr.open_group(self.path, mode="r+")
-        for variable in variables:
-            if variable.name not in group:
-                self._add(group, variable, digest)
+        store = zarr_store(self.path)
+        with _quiet():
+            xr.Dataset(coords=coords, attrs=said).to_zarr(
+                store, mode="a", zarr_format=3, consolidated=False
+            )
+        group = zarr.open_group(store, mode="r+")
+        with _quiet():
+            for variable in variables:
+                if variable.name not in group:
+                    self._add(group, variable, digest)
 
-    def write(self, tile: Tile, values: Mapping[str, NDArray[Any]]) -> None:
-        """Write whole shards of some variables; (..., y, x) arrays of the tile's shape."""
+    def write(
+        self, tile: Tile, values: Mapping[str, NDArray[Any]], digest: str | None = None
+    ) -> None:
+        """Write whole shards of some variables.
+
+        Parameters
+        ----------
+        tile : Tile
+        values : mapping of name to (..., y, x) array of the tile's shape
+        digest : str, optional
+            Of the recipe and inputs that the values are of.
+
+        Raises
+        ------
+        StaleTarget
+            A variable was made anew by another recipe since.
+        """
         for name, block in values.items():
-            array = zarr.open_array(self.path / name, mode="r+")
+            array = zarr.open_array(_NewShards(zarr_store(self.path / name)), mode="r+")
+            found = array.attrs.get(DIGEST)
+            if digest is not None and found != digest:
+                raise StaleTarget(
+                    f"{self.path / name} was made anew by another recipe (its digest is {found}, "
+                    f"this tile's {digest}); the tile is dropped."
+                )
             array[..., tile.y, tile.x] = block
+
+    def describe(self, name: str, attrs: Mapping[str, Any]) -> None:
+        """Add attributes to a variable."""
+        zarr.open_array(zarr_store(self.path / name), mode="r+").attrs.update(attrs)
 
     def _said(self) -> dict[str, Any]:
         """The group's attributes, which writing to it would replace."""
         if not (self.path / "zarr.json").exists():
             return {}
-        attrs = zarr.open_group(self.path, mode="r").attrs.asdict()
+        attrs = zarr.open_group(zarr_store(self.path), mode="r").attrs.asdict()
         return {name: value for name, value in attrs.items() if name != "coordinates"}  # xarray's
 
     def _check(self, variables: Sequence[Variable], digest: str) -> None:
         if not (self.path / "zarr.json").exists():
             return
-        group = zarr.open_group(self.path, mode="r")
+        group = zarr.open_group(zarr_store(self.path), mode="r")
         rows_cols = self.grid.shape
-        for _, array in group.arrays():
+        with _quiet():
+            arrays = [array for _, array in group.arrays()]
+        for array in arrays:
             if array.ndim > 1 and array.shape[-2:] != rows_cols:
                 raise StaleTarget(
                     f"{self.path} is a cube of {array.shape[-2]} x {array.shape[-1]} pixels, the "
@@ -147,31 +188,88 @@ class CubeStore:
             compressors=BloscCodec(cname="zstd", clevel=3, shuffle="bitshuffle"),
             dimension_names=variable.dims,
             attributes={**variable.attrs, DIGEST: digest},
+            overwrite=True,  # chunks of one that was removed in part
         )
 
 
-def open_cube(path: str | Path) -> xr.Dataset:
+class _NewShards(WrapperStore[Store]):
+    """A store in which no shard is there yet.
+
+    Zarr reads a shard before it writes into it, also where all of it is replaced, as a tile does:
+    a request for nothing, and an error where the one that was there is damaged.
+    """
+
+    async def get(
+        self,
+        key: str,
+        prototype: BufferPrototype,
+        byte_range: ByteRequest | None = None,
+    ) -> Buffer | None:
+        """Metadata only."""
+        return await super().get(key, prototype, byte_range) if key.endswith(".json") else None
+
+
+@contextlib.contextmanager
+def _quiet() -> Iterator[None]:
+    """Without Zarr's notes on folders that were emptied and that a store goes on listing."""
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", "Object at .* is not recognized", ZarrUserWarning)
+        yield
+
+
+def zarr_store(path: Place) -> Store:
+    """A Zarr store at a place."""
+    if isinstance(path, Path):
+        return LocalStore(path)
+    options: dict[str, Any] = dict(path.storage_options)
+    if path.protocol == "s3":
+        options["max_concurrency"] = 1  # else s3fs asks for the size before it reads
+    fs = fsspec.filesystem(path.protocol, asynchronous=True, **options)
+    return FsspecStore(fs, path=path.path.rstrip("/"))
+
+
+def open_cube(
+    path: str | Place,
+    storage: StorageSpec = _STORAGE,
+    *,
+    chunks: Mapping[str, int] | None = _STORED,
+) -> xr.Dataset:
     """Open a cube lazily, with its CRS; values are counts and codes as they are stored.
 
     Parameters
     ----------
-    path : path of a Zarr group
+    path : path or ``s3://`` address of a Zarr group
+    storage : StorageSpec, optional
+        How its bucket is reached.
+    chunks : mapping, optional
+        As of `xarray.open_zarr`; one dask chunk a storage chunk by default.  With None a slice is
+        read in one go when it is asked for, without dask.
 
     Returns
     -------
     xarray.Dataset
-        dask-backed, one dask chunk a storage chunk; ``spatial_ref`` is a coordinate.
+        Lazy; ``spatial_ref`` is a coordinate.
 
     Raises
     ------
     MissingError
         There is no cube.
+    StorageError
+        Its bucket cannot be reached.
     """
-    if not (Path(path) / "zarr.json").exists():
+    where = place(path, storage)
+    with asked(where):
+        there = (where / "zarr.json").is_file()
+    if not there:
         raise MissingError(f"There is no cube at {path}. Run the step `cube` first.")
-    cube: xr.Dataset = xr.open_zarr(
-        path, consolidated=False, chunks={}, mask_and_scale=False, decode_coords="all"
-    )
+    with _quiet():
+        cube: xr.Dataset = xr.open_zarr(
+            zarr_store(where),
+            consolidated=False,
+            chunks=None if chunks is None else dict(chunks),
+            mask_and_scale=False,
+            decode_coords="all",
+        )
     return cube
 
 

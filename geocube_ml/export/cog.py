@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping, Sequence
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -13,6 +12,7 @@ import xarray as xr
 from odc.geo.geobox import GeoBox
 
 from geocube_ml.errors import InputError
+from geocube_ml.files import Place
 from geocube_ml.raster import write_cog
 
 _LONGEST_TAG = 1024  # characters; a longer attribute is a document, not a tag
@@ -21,8 +21,8 @@ _UNNAMED = "#000000"  # of values between those that have a colour
 
 
 def to_cog(
-    variable: xr.DataArray, path: str | Path, *, tags: Mapping[str, str] | None = None
-) -> Path:
+    variable: xr.DataArray, path: str | Place, *, tags: Mapping[str, str] | None = None
+) -> Place:
     """Write a variable of the cube as a COG on its own grid, whole or not at all.
 
     Parameters
@@ -32,14 +32,14 @@ def to_cog(
         ``flag_values`` and ``flag_colors`` (``#rrggbb #rrggbb ...``), the colour table of a
         single uint8 band.  Other short attributes become tags, ``flag_meanings`` among them.
         The coordinate of the leading dimension names the bands.
-    path : path
+    path : path or ``s3://`` address
         Replaced if it exists.
     tags : mapping, optional
         More metadata of the file; wins over an attribute of the same name.
 
     Returns
     -------
-    Path
+    Path or UPath
 
     Raises
     ------

@@ -4,24 +4,25 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 import geopandas as gpd
 import numpy as np
 import pandas as pd
-import pyogrio
 import shapely
 from numpy.typing import NDArray
 from pyproj import CRS, Proj
 
 from geocube_ml.cube.grid import Grid
-from geocube_ml.errors import GeocubeError, InputError, MissingError
+from geocube_ml.errors import InputError
 from geocube_ml.kernels.polygons import burn, inset, overlaps
+from geocube_ml.labels.vector import read_vector
 from geocube_ml.spec.labels import UNKNOWN, ClassScheme, ClassSpec, LabelsSpec
+from geocube_ml.spec.storage import StorageSpec
 
 _MAX_SCALE_ERROR = 0.005  # of a buffer measured in the grid's CRS
 _EQUAL_AREA = "EPSG:6933"  # of the whole globe, in metres
+_STORAGE = StorageSpec()
 
 
 @dataclass(frozen=True)
@@ -54,7 +55,7 @@ class Labels:
     losses: pd.DataFrame
 
 
-def read_labels(spec: LabelsSpec, grid: Grid) -> Labels:
+def read_labels(spec: LabelsSpec, grid: Grid, storage: StorageSpec = _STORAGE) -> Labels:
     """Read polygons, check them, and shrink them by the inward buffer.
 
     Parameters
@@ -63,6 +64,8 @@ def read_labels(spec: LabelsSpec, grid: Grid) -> Labels:
         File, class column, classes, buffer.
     grid : Grid
         The cube's grid; decides the CRS, and which polygons have a pixel left.
+    storage : StorageSpec, optional
+        How the file's bucket is reached, if it lies in one.
 
     Returns
     -------
@@ -81,7 +84,7 @@ def read_labels(spec: LabelsSpec, grid: Grid) -> Labels:
     A polygon that is invalid is mended and listed.  One that is lost (no class, not a polygon,
     outside the cube, vanished under the buffer, smaller than a pixel) is listed and skipped.
     """
-    raw = _read(spec)
+    raw = read_vector(spec, storage)
     book = _Book(grid)
     every = _projected(_known_geometry(raw, spec, book), spec, grid, book)
     every = every.set_geometry(gpd.GeoSeries(_mended(every, book), every.index, crs=every.crs))
@@ -143,69 +146,6 @@ class _Book:
 
     def table(self) -> pd.DataFrame:
         return pd.DataFrame(self._rows, columns=["feature", "class", "reason", "area_m2"])
-
-
-def _read(spec: LabelsSpec) -> gpd.GeoDataFrame:
-    path = Path(spec.path)
-    if not path.exists():
-        raise MissingError(f"There is no label file {path}. Correct `labels.path`.")
-    try:
-        if path.suffix.lower() in (".parquet", ".geoparquet"):
-            frame = gpd.read_parquet(path)
-        else:
-            frame = gpd.read_file(path, layer=_layer(path, spec.layer))
-    except GeocubeError:
-        raise
-    except (
-        OSError,
-        ValueError,
-        pyogrio.errors.DataSourceError,
-        pyogrio.errors.DataLayerError,
-    ) as error:
-        raise InputError(
-            f"{path} cannot be read as polygons ({error}). It must be a GeoPackage, GeoJSON, "
-            "GeoParquet or Shapefile."
-        ) from error
-    if not isinstance(frame, gpd.GeoDataFrame) or frame.empty:
-        raise InputError(f"{path} has no features. Name another file or `labels.layer`.")
-    if frame.crs is None:
-        raise InputError(
-            f"{path} has no CRS, so where its polygons lie is not known. Write it into the file, "
-            "for example with geopandas: frame.set_crs('EPSG:...').to_file(...)."
-        )
-    if spec.class_column not in frame.columns:
-        columns = ", ".join(str(c) for c in frame.columns if c != frame.geometry.name)
-        raise InputError(
-            f"{path} has no column {spec.class_column!r}; it has {columns}. "
-            "Correct `labels.class_column`."
-        )
-    named = {
-        "feature": np.arange(len(frame)),
-        "class": [_text(value) for value in frame[spec.class_column]],
-    }
-    return gpd.GeoDataFrame(named, geometry=frame.geometry.to_numpy(), crs=frame.crs)
-
-
-def _layer(path: Path, layer: str | None) -> str | None:
-    layers = [str(name) for name, _ in pyogrio.list_layers(path)]
-    if layer is None and len(layers) > 1:
-        raise InputError(
-            f"{path} has {len(layers)} layers: {', '.join(layers)}. Name one as `labels.layer`."
-        )
-    if layer is not None and layer not in layers:
-        raise InputError(
-            f"{path} has no layer {layer!r}; it has {', '.join(layers)}. Correct `labels.layer`."
-        )
-    return layer
-
-
-def _text(value: Any) -> str:
-    """A class value as text: 3, 3.0 and "3" are the same class, and nothing is none."""
-    if value is None or value is pd.NA or (isinstance(value, float) and np.isnan(value)):
-        return ""
-    if isinstance(value, float | np.floating) and float(value).is_integer():
-        value = int(value)
-    return str(value).strip()
 
 
 def _known_geometry(raw: gpd.GeoDataFrame, spec: LabelsSpec, book: _Book) -> gpd.GeoDataFrame:

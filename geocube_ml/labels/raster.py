@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 import shapely
 import xarray as xr
 from numpy.typing import NDArray
+from odc.geo.geobox import GeoBox
 from odc.geo.xr import xr_coords
 
 from geocube_ml.cube.grid import Grid, Tile
@@ -51,29 +53,58 @@ class LabelBurner:
         self._shapes = labels.frame.geometry.to_numpy()
         self._trees = [shapely.STRtree(s) for s in (self._shapes, labels.disputed, labels.taken)]
 
-    def burn(self, tile: Tile) -> dict[str, NDArray[Any]]:
-        """``label`` (y, x) uint8, 255 where unknown, and ``polygon`` (y, x) int32, 0 for none."""
+    def patch(self, tile: Tile) -> LabelPatch:
+        """What of the labels lies in a tile."""
         geobox = self._grid.geobox[tile.y, tile.x]
-        shape = (geobox.shape.y, geobox.shape.x)
         inside, disputed, taken = (
             np.sort(tree.query(geobox.extent.geom, predicate="intersects")) for tree in self._trees
         )
-        place: dict[str, Any] = {"transform": geobox.transform, "shape": shape}
-        ids = self._labels.frame["polygon"].to_numpy()
-        polygon = burn(self._shapes[inside], ids[inside], **place, fill=NO_POLYGON, dtype="int32")
-        clash = burn(
-            self._labels.disputed[disputed], np.ones(len(disputed)), **place, fill=0, dtype="uint8"
+        frame, labels = self._labels.frame, self._labels
+        return LabelPatch(
+            geobox=geobox,
+            shapes=self._shapes[inside],
+            ids=frame["polygon"].to_numpy()[inside],
+            codes=frame["code"].to_numpy()[inside],
+            disputed=labels.disputed[disputed],
+            taken=labels.taken[taken],
+            background=labels.background,
         )
-        polygon[clash == 1] = NO_POLYGON
 
-        codes = np.full(len(ids) + 1, UNKNOWN, np.uint8)
-        codes[ids] = self._labels.frame["code"].to_numpy()
-        label = codes[polygon]
-        if self._labels.background is not None:
-            known = burn(
-                self._labels.taken[taken], np.ones(len(taken)), **place, fill=0, dtype="uint8"
-            )
-            label[known == 0] = self._labels.background
+    def burn(self, tile: Tile) -> dict[str, NDArray[Any]]:
+        """``label`` (y, x) uint8, 255 where unknown, and ``polygon`` (y, x) int32, 0 for none."""
+        return self.patch(tile).burn()
+
+
+@dataclass(frozen=True)
+class LabelPatch:
+    """The polygons of one tile, small enough to be sent to a worker."""
+
+    geobox: GeoBox
+    shapes: NDArray[Any]
+    """Polygons of the labels."""
+    ids: NDArray[np.int64]
+    """Their numbers."""
+    codes: NDArray[np.uint8]
+    """Their classes."""
+    disputed: NDArray[Any]
+    taken: NDArray[Any]
+    background: int | None
+
+    def burn(self) -> dict[str, NDArray[Any]]:
+        """``label`` (y, x) uint8, 255 where unknown, and ``polygon`` (y, x) int32, 0 for none."""
+        shape = (self.geobox.shape.y, self.geobox.shape.x)
+        place: dict[str, Any] = {"transform": self.geobox.transform, "shape": shape}
+        # numbered within the patch: a table of codes need not be as long as all the labels
+        at = burn(
+            self.shapes, np.arange(1, len(self.ids) + 1), **place, fill=NO_POLYGON, dtype="int32"
+        )
+        clash = burn(self.disputed, np.ones(len(self.disputed)), **place, fill=0, dtype="uint8")
+        at[clash == 1] = NO_POLYGON
+        polygon = np.concatenate([[NO_POLYGON], self.ids]).astype(np.int32)[at]
+        label = np.concatenate([[UNKNOWN], self.codes]).astype(np.uint8)[at]
+        if self.background is not None:
+            known = burn(self.taken, np.ones(len(self.taken)), **place, fill=0, dtype="uint8")
+            label[known == 0] = self.background
         return {"label": label, "polygon": polygon}
 
 

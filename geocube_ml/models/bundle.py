@@ -21,7 +21,7 @@ from numpy.typing import NDArray
 from sklearn.ensemble import RandomForestClassifier
 
 from geocube_ml.errors import GridMismatch, InputError, MissingError
-from geocube_ml.files import read_json, whole_folder, write_json
+from geocube_ml.files import Place, local_copy, read_json, whole_folder, write_json
 from geocube_ml.kernels.scaling import to_physical
 from geocube_ml.models.forest import ForestClassifier
 from geocube_ml.models.network import NetworkClassifier
@@ -105,7 +105,7 @@ class ModelBundle:
             content.update(np.ascontiguousarray(part).tobytes())
         return content.hexdigest()[:16]
 
-    def save(self, folder: Path) -> None:
+    def save(self, folder: Place) -> None:
         """Write the bundle, whole or not at all; an older one is replaced."""
         with whole_folder(folder) as partial:
             if isinstance(self.classifier, NetworkClassifier):
@@ -133,8 +133,8 @@ class ModelBundle:
             )
 
     @classmethod
-    def load(cls, folder: Path) -> Self:
-        """Read a bundle.
+    def load(cls, folder: Place) -> Self:
+        """Read a bundle from a folder of this machine or of an object store.
 
         Raises
         ------
@@ -145,11 +145,16 @@ class ModelBundle:
         """
         if not (folder / "bundle.json").exists():
             raise MissingError(f"There is no model at {folder}. Run the step `train` first.")
+        with local_copy(folder) as local:
+            return cls._read(local, folder)
+
+    @classmethod
+    def _read(cls, local: Path, folder: Place) -> Self:
         try:
-            said = read_json(folder / "bundle.json")
+            said = read_json(local / "bundle.json")
             classes = ClassScheme.model_validate(said["classes"])
             fit = Fit.model_validate(said["fit"])
-            classifier = _load(folder, said, fit, len(classes.names))
+            classifier = _load(local, said, fit, len(classes.names))
             return cls(said["name"], classifier, fit, classes, said["facts"])
         except _DAMAGE as error:
             raise InputError(

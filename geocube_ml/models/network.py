@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import copy
+import threading
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 
@@ -62,6 +63,17 @@ def one_thread() -> Iterator[None]:
         torch.set_num_threads(before)
 
 
+_fitting = threading.Lock()
+
+
+@contextlib.contextmanager
+def _one_at_a_time() -> Iterator[None]:
+    """Torch draws weights and dropout from one generator a process: fits side by side would mix."""
+    with _fitting:
+        yield
+
+
+@_one_at_a_time()
 @one_thread()
 def fit_network(
     spec: TempCNNSpec,

@@ -9,32 +9,26 @@ A window has the same values whatever larger window it is cut from.
 from __future__ import annotations
 
 import functools
-import os
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 import rasterio
-import rasterio.shutil
 from affine import Affine
 from numpy.typing import DTypeLike, NDArray
 from odc.geo.geobox import GeoBox
 from pyproj import CRS, Transformer
 from rasterio.enums import Resampling
-from rasterio.errors import RasterioError
 from rasterio.vrt import WarpedVRT
 from rasterio.windows import Window
 
-from geocube_ml.errors import InputError, MissingError, ReadError
+from geocube_ml.errors import InputError
+from geocube_ml.files import redacted
 from geocube_ml.kernels.mask import has_data
 from geocube_ml.kernels.resample import bilinear, nearest
+from geocube_ml.raster.remote import from_raster
+from geocube_ml.spec.storage import StorageSpec
 
-READ_OPTIONS: dict[str, Any] = {
-    # siblings of a COG are never wanted, and listing a bucket for them is slow
-    "GDAL_DISABLE_READDIR_ON_OPEN": "EMPTY_DIR",
-    "GDAL_NUM_THREADS": "1",  # parallelism is over tiles
-}
-
+_STORAGE = StorageSpec()
 _ALIGNED = 1e-3  # pixels; footprints written with few decimals are this far off
 _COARSER = 1.1  # UTM zones differ by permille in scale, which is not coarser
 _GLANCE = 256  # pixels
@@ -48,13 +42,14 @@ def read_onto(
     dtype: DTypeLike,
     resampling: str = "nearest",
     coarsening: str = "nearest",
+    storage: StorageSpec = _STORAGE,
 ) -> NDArray[Any]:
     """The first band of a raster on another grid.
 
     Parameters
     ----------
     href : str
-        Path or URL that GDAL can open.
+        A path, ``s3://bucket/key``, a URL, or what GDAL knows by another name.
     geobox : GeoBox
         The wanted grid.
     nodata : float
@@ -65,6 +60,8 @@ def read_onto(
         GDAL's names; the first where the raster's pixels are as large as the grid's or larger,
         the second where they are smaller (by more than a tenth).  Nodata pixels take no part in
         an average.
+    storage : StorageSpec
+        How stores are reached, and how patiently; nothing to a file on a disk.
 
     Returns
     -------
@@ -73,45 +70,53 @@ def read_onto(
     Raises
     ------
     MissingError
-        A local file is not there.
+        It is not there.
+    AccessError
+        A store refuses access; also a ReadError.
     ReadError
-        It cannot be opened or decoded (cut short, damaged, refused).
+        It cannot be opened or decoded (cut short, damaged), at last.
     InputError
         It has no CRS, or holds values that `dtype` cannot.
     """
-    try:
-        with rasterio.Env(**READ_OPTIONS), rasterio.open(href) as src:
-            if src.crs is None:
-                raise InputError(
-                    f"{href} has no CRS, the grid is in {geobox.crs}. "
-                    "Write the CRS into the file, for example with `gdal_edit.py -a_srs`."
-                )
-            kind = np.dtype(src.dtypes[0])
-            stated = src.nodata if src.nodata is not None and _holds(kind, src.nodata) else nodata
-            if not _holds(kind, stated):  # room for a nodata that the raster cannot say
-                kind = np.promote_types(kind, dtype)
-            _check_whole(src, stated, np.dtype(dtype))
-            offset = _offset(src.crs, src.transform, geobox)
-            if offset is not None:
-                values = _copied(src, (geobox.shape.y, geobox.shape.x), offset, stated, kind)
-            elif (step := _step(*_extent(src), _pixel(geobox))) > _COARSER:
-                values = _warped(src, geobox, stated, kind, coarsening, 1 / step)
-            elif resampling in _SAMPLERS:
-                values = _sampled(src, geobox, stated, kind, resampling)
-            else:
-                values = _warped(src, geobox, stated, kind, resampling, 1)
-    except RasterioError as error:
-        if "://" not in href and not href.startswith("/vsi") and not Path(href).exists():
-            raise MissingError(
-                f"There is no file {href}. Restore it, or correct its name."
-            ) from None
-        raise ReadError(
-            f"{href} cannot be read ({_innermost(error)}); it may be cut short or damaged. "
-            "Fetch it again, or leave its item out."
-        ) from error
+    want = np.dtype(dtype)
+
+    def take(src: rasterio.DatasetReader) -> NDArray[Any]:
+        return _taken(src, href, geobox, nodata, want, resampling, coarsening)
+
+    return from_raster(href, take, storage)
+
+
+def _taken(
+    src: rasterio.DatasetReader,
+    href: str,
+    geobox: GeoBox,
+    nodata: float,
+    dtype: np.dtype[Any],
+    resampling: str,
+    coarsening: str,
+) -> NDArray[Any]:
+    if src.crs is None:
+        raise InputError(
+            f"{redacted(href)} has no CRS, the grid is in {geobox.crs}. "
+            "Write the CRS into the file, for example with `gdal_edit.py -a_srs`."
+        )
+    kind = np.dtype(src.dtypes[0])
+    stated = src.nodata if src.nodata is not None and _holds(kind, src.nodata) else nodata
+    if not _holds(kind, stated):  # room for a nodata that the raster cannot say
+        kind = np.promote_types(kind, dtype)
+    _check_whole(src, href, stated, dtype)
+    offset = _offset(src.crs, src.transform, geobox)
+    if offset is not None:
+        values = _copied(src, (geobox.shape.y, geobox.shape.x), offset, stated, kind)
+    elif (step := _step(*_extent(src), _pixel(geobox))) > _COARSER:
+        values = _warped(src, geobox, stated, kind, coarsening, 1 / step)
+    elif resampling in _SAMPLERS:
+        values = _sampled(src, geobox, stated, kind, resampling)
+    else:
+        values = _warped(src, geobox, stated, kind, resampling, 1)
     if stated != nodata or np.issubdtype(values.dtype, np.floating):
         values = np.where(has_data(values, stated), values, np.array(nodata, dtype))
-    return _fitted(values, np.dtype(dtype), href)
+    return _fitted(values, dtype, href)
 
 
 def _offset(crs: Any, transform: Affine, geobox: GeoBox) -> tuple[int, int] | None:
@@ -271,7 +276,9 @@ def _fitted(values: NDArray[Any], dtype: np.dtype[Any], href: str) -> NDArray[An
     return fitted
 
 
-def _check_whole(src: rasterio.DatasetReader, nodata: float, dtype: np.dtype[Any]) -> None:
+def _check_whole(
+    src: rasterio.DatasetReader, href: str, nodata: float, dtype: np.dtype[Any]
+) -> None:
     """Refuse fractions where whole numbers are asked for; a look at the middle is enough."""
     if np.dtype(src.dtypes[0]).kind != "f" or dtype.kind not in "iu":
         return
@@ -280,18 +287,11 @@ def _check_whole(src: rasterio.DatasetReader, nodata: float, dtype: np.dtype[Any
     values = src.read(1, window=middle)
     broken = has_data(values, nodata) & (values != np.rint(values))
     if broken.any():
-        raise InputError(_misfit(src.name, values.dtype, values[broken][0], dtype))
+        raise InputError(_misfit(href, values.dtype, values[broken][0], dtype))
 
 
 def _misfit(href: str, found: np.dtype[Any], value: float, dtype: np.dtype[Any]) -> str:
     return (
-        f"{href} holds {found} values such as {value:g}, which are not {dtype} values. State the "
-        "`dtype` that its pixels have in the sensor."
+        f"{redacted(href)} holds {found} values such as {value:g}, which are not {dtype} values. "
+        "State the `dtype` that its pixels have in the sensor."
     )
-
-
-def _innermost(error: BaseException) -> str:
-    """What GDAL said first; rasterio's own sentence is often 'Read failed. See previous...'."""
-    while (cause := error.__cause__ or error.__context__) is not None:
-        error = cause
-    return os.fspath(str(error)).strip().rstrip(".")

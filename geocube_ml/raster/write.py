@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from pathlib import Path
 from typing import Any, Literal, Protocol
 
 import numpy as np
@@ -12,7 +11,7 @@ import rasterio.shutil
 from odc.geo.geobox import GeoBox
 from rasterio.windows import Window
 
-from geocube_ml.files import PARTIAL, whole_file
+from geocube_ml.files import PARTIAL, Place, place, whole_file
 
 _STRIP = 1024  # rows that are encoded at a time
 
@@ -28,7 +27,7 @@ class ArrayLike(Protocol):
 
 
 def write_cog(
-    path: str | Path,
+    path: str | Place,
     values: ArrayLike,
     geobox: GeoBox,
     *,
@@ -39,12 +38,12 @@ def write_cog(
     scale: float | None = None,
     overviews: Literal["nearest", "average", "mode"] = "nearest",
     blocksize: int = 512,
-) -> Path:
+) -> Place:
     """Write a Cloud-Optimized GeoTIFF, whole or not at all.
 
     Parameters
     ----------
-    path : path
+    path : path or ``s3://`` address
         Replaced if it exists.
     values : (y, x) or (band, y, x) array of numpy, Zarr or dask
         Read in strips of rows.
@@ -67,15 +66,14 @@ def write_cog(
 
     Returns
     -------
-    Path
+    Path or UPath
 
     Raises
     ------
     OSError
         The file cannot be written; nothing is left at `path` then.
     """
-    path = Path(path)
-    path.parent.mkdir(parents=True, exist_ok=True)
+    path = place(path)
     count = values.shape[0] if len(values.shape) == 3 else 1
     height, width = values.shape[-2:]
     profile = {
@@ -85,7 +83,7 @@ def write_cog(
         "tiled": True, "blockxsize": blocksize, "blockysize": blocksize,
     }  # fmt: skip
     with whole_file(path) as partial:
-        strips = path.with_name(f"{path.name}.strips{PARTIAL}")
+        strips = partial.with_name(f"{path.name}.strips{PARTIAL}")
         try:
             with rasterio.open(strips, "w", **profile) as dst:
                 for top in range(0, height, _STRIP):

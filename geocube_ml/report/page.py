@@ -12,7 +12,7 @@ import xarray as xr
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from markupsafe import Markup
 
-from geocube_ml.files import whole_file
+from geocube_ml.files import Place, place, whole_file
 from geocube_ml.report import accuracy
 from geocube_ml.report.coarse import sources_of
 from geocube_ml.report.losses import by_reason
@@ -23,7 +23,7 @@ _HERE = Path(__file__).parent
 
 
 def write_report(
-    path: str | Path,
+    path: str | Place,
     *,
     title: str,
     cube: xr.Dataset | None = None,
@@ -32,12 +32,12 @@ def write_report(
     losses: pd.DataFrame | None = None,
     facts: Sequence[tuple[str, Any]] | None = None,
     notes: Sequence[str] | None = None,
-) -> Path:
+) -> Place:
     """Write one self-contained HTML page; the same bytes for the same input.
 
     Parameters
     ----------
-    path : path
+    path : path or ``s3://`` address
         Replaced if it exists; written whole or not at all.
     title : str
         Heading of the page.
@@ -57,9 +57,9 @@ def write_report(
 
     Returns
     -------
-    Path
+    Path or UPath
     """
-    path = Path(path)
+    path = place(path)
     text = render(title, cube, samples, scores, losses, facts or (), notes or ())
     with whole_file(path) as partial:
         partial.write_text(text, encoding="utf-8")

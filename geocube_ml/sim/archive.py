@@ -9,14 +9,15 @@ from __future__ import annotations
 
 import json
 import multiprocessing
-import shutil
+import re
+import tempfile
 from collections.abc import Callable, Iterator
 from concurrent.futures import FIRST_COMPLETED, ProcessPoolExecutor, wait
 from dataclasses import dataclass
 from pathlib import Path
 
 from geocube_ml.errors import MissingError, StaleTarget
-from geocube_ml.files import read_json, sweep, write_json
+from geocube_ml.files import Place, discard, names, place, read_json, sweep, upload, write_json
 from geocube_ml.raster import write_cog
 from geocube_ml.sim.best import macro_f1, truth_and_best
 from geocube_ml.sim.grids import MAP_CRS, map_geobox, tiles
@@ -27,30 +28,32 @@ from geocube_ml.sim.scenes import NODATA, make_scene
 from geocube_ml.sim.stac import asset_geobox, item_id, make_item
 from geocube_ml.spec.labels import UNKNOWN, ClassScheme
 from geocube_ml.spec.simulate import SimSpec
+from geocube_ml.spec.storage import StorageSpec
 
 Note = Callable[[str, int, int], None]
 """Told of progress: stage, steps done, steps in all."""
 
 _MARKER = "archive.json"
+_STORAGE = StorageSpec()
 
 
 @dataclass(frozen=True)
 class Archive:
     """A finished archive."""
 
-    folder: Path
+    folder: Place
     """Where it lies."""
 
-    items: Path
+    items: Place
     """Folder of the STAC items."""
 
-    labels: Path
+    labels: Place
     """GeoPackage with the layer ``fields`` and the columns ``field`` and ``class``."""
 
-    truth: Path
+    truth: Place
     """Class code of every pixel of the map area."""
 
-    best: Path
+    best: Place
     """The best possible map from clear-sky monthly series of single pixels."""
 
     classes: ClassScheme
@@ -66,7 +69,9 @@ class Archive:
     """Macro-F1 of the best possible map."""
 
 
-def make_archive(spec: SimSpec, *, workers: int = 1, note: Note | None = None) -> Archive:
+def make_archive(
+    spec: SimSpec, *, workers: int = 1, note: Note | None = None, storage: StorageSpec = _STORAGE
+) -> Archive:
     """Make a simulated archive, or return at once if it is there.
 
     Parameters
@@ -78,6 +83,8 @@ def make_archive(spec: SimSpec, *, workers: int = 1, note: Note | None = None) -
         ``if __name__ == "__main__":``.
     note : callable, optional
         Called with the stage (``scenes``, ``labels``, ``maps``), the steps done and their number.
+    storage : StorageSpec, optional
+        How the folder's bucket is reached, if it lies in one.
 
     Returns
     -------
@@ -88,7 +95,7 @@ def make_archive(spec: SimSpec, *, workers: int = 1, note: Note | None = None) -
     StaleTarget
         The folder holds an archive of another spec.
     """
-    folder, note = Path(spec.folder), note or _silent
+    folder = place(spec.folder, storage)
     if (folder / _MARKER).exists():
         found = read_json(folder / _MARKER)["digest"]
         if found != spec.digest():
@@ -96,8 +103,18 @@ def make_archive(spec: SimSpec, *, workers: int = 1, note: Note | None = None) -
                 f"{folder} holds a simulated archive of another spec: its digest is {found}, "
                 f"yours is {spec.digest()}. Name another folder, or delete this one."
             )
-        return open_archive(folder)
+    elif isinstance(folder, Path):
+        _make(spec, folder, workers, note or _silent)
+    else:
+        _clear(folder)
+        with tempfile.TemporaryDirectory() as name:
+            made = spec.model_copy(update={"folder": name})
+            _make(made, Path(name), workers, note or _silent)
+            upload(Path(name), folder)
+    return open_archive(folder)
 
+
+def _make(spec: SimSpec, folder: Path, workers: int, note: Note) -> None:
     _clear(folder)
     _make_scenes(spec, workers, note)
     write_labels(spec, folder / "labels.gpkg")
@@ -112,10 +129,9 @@ def make_archive(spec: SimSpec, *, workers: int = 1, note: Note | None = None) -
         "best_f1": best_f1,
     }
     write_json(folder / _MARKER, record)  # last: without it, nothing counts as made
-    return open_archive(folder)
 
 
-def open_archive(folder: str | Path) -> Archive:
+def open_archive(folder: str | Place) -> Archive:
     """An archive that was made before.
 
     Raises
@@ -123,7 +139,7 @@ def open_archive(folder: str | Path) -> Archive:
     MissingError
         There is none, or it was interrupted.
     """
-    folder = Path(folder)
+    folder = place(folder)
     if not (folder / _MARKER).exists():
         raise MissingError(
             f"{folder} holds no finished simulated archive ({_MARKER} is not there). "
@@ -143,16 +159,14 @@ def open_archive(folder: str | Path) -> Archive:
     )
 
 
-def _clear(folder: Path) -> None:
-    """Remove the scenes of an interrupted run, which may have been of another spec."""
-    if not folder.exists():
-        return
+def _clear(folder: Place) -> None:
+    """Remove the scenes of an interrupted run, which may have been of another spec; only those."""
     sweep(folder)
-    for tile in tiles(64):
-        for old in folder.glob(f"items/S2?_MSIL2A_*_T{tile.name}_*.json"):
-            old.unlink()
-        for old in folder.glob(f"cogs/S2?_MSIL2A_*_T{tile.name}_*"):
-            shutil.rmtree(old)
+    ours = re.compile(rf"S2._MSIL2A_.*_T({'|'.join(tile.name for tile in tiles(64))})_.*")
+    for part in ("items", "cogs"):
+        for name in names(folder / part):
+            if ours.fullmatch(name):
+                discard(folder / part / name)
 
 
 def _make_scenes(spec: SimSpec, workers: int, note: Note) -> None:

@@ -16,7 +16,14 @@ from pathlib import Path
 from types import NoneType, UnionType
 from typing import Annotated, Any, Self, Union, get_args, get_origin
 
-from pydantic import AfterValidator, BaseModel, ConfigDict, ValidationError, ValidationInfo
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    ValidationError,
+    ValidationInfo,
+)
 from pydantic_core import ErrorDetails
 
 from geocube_ml.errors import SpecError
@@ -24,6 +31,8 @@ from geocube_ml.errors import SpecError
 EXECUTION: dict[str, Any] = {"role": "execution"}
 """``Field(json_schema_extra=EXECUTION)`` keeps a field out of the digest."""
 
+_ONE_SLASH = re.compile(r"[a-z][a-z0-9]+:/(?!/)")
+_BUCKET = re.compile(r"s3://[^/]+(/[^/]+)*/?$")
 _VARIABLE = re.compile(r"\$\{(\w+)(?::-([^}]*))?\}")
 
 
@@ -98,8 +107,8 @@ def _result(value: object) -> object:
     return value
 
 
-def _locate(text: str, info: ValidationInfo) -> str:
-    """Fill in ``${VARIABLE}`` and ``${VARIABLE:-default}``, make a relative path absolute."""
+def _fill(text: str) -> str:
+    """Fill in ``${VARIABLE}`` and ``${VARIABLE:-default}``."""
 
     def fill(match: re.Match[str]) -> str:
         found = os.environ.get(match[1]) or match[2]  # empty is as good as not set, as in a shell
@@ -110,8 +119,22 @@ def _locate(text: str, info: ValidationInfo) -> str:
             )
         return found
 
-    text = _VARIABLE.sub(fill, text)
+    return _VARIABLE.sub(fill, text)
+
+
+def _locate(text: str, info: ValidationInfo) -> str:
+    """Fill in variables, make a relative path absolute."""
+    text = _fill(text)
+    if _ONE_SLASH.match(text):
+        raise ValueError(f"an address has two slashes after its colon, as s3://bucket; got {text}")
+    if text.startswith("s3://") and not _BUCKET.match(text):
+        raise ValueError(f"write s3://bucket/prefix, without empty parts; got {text}")
     if "://" in text:
+        if "@" in text.split("://", 1)[1].split("/", 1)[0]:
+            raise ValueError(
+                "the address holds a name or password, which would be written into the run's "
+                "records; leave it out, and put keys into the environment"
+            )
         return text
     folder = (info.context or {}).get("folder", Path())
     return os.path.normpath(Path(folder).absolute() / Path(text).expanduser())
@@ -119,6 +142,9 @@ def _locate(text: str, info: ValidationInfo) -> str:
 
 Location = Annotated[str, AfterValidator(_locate)]
 """A path or URL; relative to the recipe's folder, ``${VARIABLE:-default}`` filled in."""
+
+Filled = Annotated[str, BeforeValidator(_fill)]
+"""Text with ``${VARIABLE:-default}`` filled in."""
 
 
 def _sentence(cls: type[BaseModel], fault: ErrorDetails) -> str:

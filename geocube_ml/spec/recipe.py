@@ -13,11 +13,13 @@ from pydantic import Field, field_validator, model_validator
 
 from geocube_ml.errors import MissingError, SpecError
 from geocube_ml.spec.base import EXECUTION, Location, Spec
+from geocube_ml.spec.cluster import ClusterSpec
 from geocube_ml.spec.grid import GridSpec, StoreSpec
 from geocube_ml.spec.labels import LabelsSpec
 from geocube_ml.spec.models import EvaluateSpec, ModelSpec, PredictSpec, SamplesSpec
 from geocube_ml.spec.simulate import SimSpec
 from geocube_ml.spec.source import SensorSpec, SourceSpec
+from geocube_ml.spec.storage import StorageSpec
 
 _MONTH = re.compile(r"^((?:19|20|21)\d{2})-(0[1-9]|1[0-2])$")
 
@@ -80,7 +82,7 @@ class Recipe(Spec):
     """Short, for file names and the report's title."""
 
     out: Location = Field(json_schema_extra=EXECUTION)
-    """Folder that the run writes to."""
+    """Folder that the run writes to, on this machine or ``s3://bucket/prefix``."""
 
     simulate: SimSpec | None = None
     """Make a simulated archive first; the demo, tests and benchmarks do."""
@@ -100,6 +102,13 @@ class Recipe(Spec):
     store: StoreSpec = StoreSpec()
     """How the cube is cut."""
 
+    storage: StorageSpec = Field(StorageSpec(), json_schema_extra=EXECUTION)
+    """How object stores are reached."""
+
+    unreadable: Literal["stop", "leave-out"] = Field("stop", json_schema_extra=EXECUTION)
+    """What becomes of an item that cannot be read, however often it is tried: ``stop`` makes its
+    tiles fail, ``leave-out`` makes them without it and lists it in the cube."""
+
     labels: LabelsSpec | None = None
     """Polygons; without them only the cube is made."""
 
@@ -115,8 +124,26 @@ class Recipe(Spec):
     predict: PredictSpec = PredictSpec()
     """What is written to the map."""
 
-    workers: int | None = Field(None, ge=1, json_schema_extra=EXECUTION)
-    """Threads that work on tiles; the number of cores by default."""
+    cluster: ClusterSpec = Field(ClusterSpec(), json_schema_extra=EXECUTION)
+    """Where the work is done: ``threads`` of this process by default."""
+
+    @field_validator("out")
+    @classmethod
+    def _writable(cls, out: str) -> str:
+        if "://" in out and not out.startswith("s3://"):
+            raise ValueError(
+                f"a run is written to a folder of this machine or to s3://bucket/prefix, got {out}"
+            )
+        return out
+
+    @model_validator(mode="before")
+    @classmethod
+    def _moved(cls, values: Any) -> Any:
+        if isinstance(values, Mapping) and "workers" in values:
+            raise ValueError(
+                f"`workers` stands in `cluster` now: cluster: {{workers: {values['workers']}}}"
+            )
+        return values
 
     @field_validator("models", mode="before")
     @classmethod

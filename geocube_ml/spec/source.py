@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from typing import Any, Literal, Self
+from urllib.parse import urlsplit
 
 from pydantic import Field, field_validator, model_validator
 
@@ -24,7 +25,7 @@ class ItemsSpec(Spec):
     """A GeoParquet of items (stac-geoparquet)."""
 
     stac_api: Location | None = Field(None, json_schema_extra=EXECUTION)
-    """The root URL of a STAC API."""
+    """The root URL of a STAC API; one that asks for a password finds it in ``~/.netrc``."""
 
     collections: tuple[str, ...] = ()
     """Only items of these collections; needed with `stac_api`."""
@@ -32,16 +33,33 @@ class ItemsSpec(Spec):
     max_cloud_cover: float = Field(100, ge=0, le=100)
     """Only items whose ``eo:cloud_cover`` is at most this percentage, or not given."""
 
+    filter: dict[str, Any] | None = None
+    """A further condition in CQL2-JSON, with `stac_api` only: the API applies it."""
+
+    page_size: int = Field(100, ge=1, le=10_000, json_schema_extra=EXECUTION)
+    """Items that are asked for at a time with `stac_api`; fewer where the API answers 502."""
+
     @model_validator(mode="after")
     def _one_place(self) -> Self:
-        given = [p for p in ("catalog", "geoparquet", "stac_api") if getattr(self, p)]
+        given = {p: v for p in ("catalog", "geoparquet", "stac_api") if (v := getattr(self, p))}
         if len(given) != 1:
             raise ValueError(
                 "name one place to find items, `catalog`, `geoparquet` or `stac_api`; "
                 f"got {', '.join(given) or 'none'}"
             )
+        for place, url in given.items():
+            if "://" in url and ("@" in urlsplit(url).netloc or urlsplit(url).query):
+                raise ValueError(
+                    f"`{place}` holds a name, key or query, which a recipe must not; leave them "
+                    "out, a password goes into ~/.netrc"
+                )
         if self.stac_api and not self.collections:
             raise ValueError("a search of `stac_api` needs `collections`; add at least one name")
+        if self.filter is not None and not self.stac_api:
+            raise ValueError(
+                "`filter` is applied by a STAC API, but the items come from "
+                f"`{next(iter(given))}`; leave it out, or name a `stac_api`"
+            )
         return self
 
 

@@ -3,23 +3,43 @@
 from __future__ import annotations
 
 import json
-from pathlib import Path
-from typing import Any
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass
+from functools import lru_cache
+from typing import Any, TypeVar
 
 import numpy as np
-import rasterio
+import xarray as xr
 from numpy.typing import NDArray
+from odc.geo.geobox import GeoBox
 
+from geocube_ml.cube.grid import Tile
 from geocube_ml.cube.store import open_cube
-from geocube_ml.errors import InputError, MissingError
-from geocube_ml.evaluate import BOUND, evaluate_models, evaluate_reference
-from geocube_ml.files import content_digest, write_json
+from geocube_ml.errors import InputError, MissingError, TilesFailed
+from geocube_ml.evaluate import (
+    BOUND,
+    FoldTask,
+    HeldOut,
+    fold_tasks,
+    gather_scores,
+    judge_fold,
+    judge_window,
+    reference_scores,
+)
+from geocube_ml.files import Place, content_digest, write_json
 from geocube_ml.files import discard as remove
-from geocube_ml.raster import read_onto
+from geocube_ml.models.bundle import ModelBundle
+from geocube_ml.raster import distrust, from_raster, read_onto
+from geocube_ml.spec.base import digest
 from geocube_ml.spec.labels import UNKNOWN, ClassScheme
+from geocube_ml.spec.models import ModelSpec
+from geocube_ml.spec.storage import StorageSpec
 from geocube_ml.steps.job import Job
-from geocube_ml.steps.samples import open_samples
-from geocube_ml.steps.train import load_bundles
+from geocube_ml.steps.samples import open_samples, read_samples
+from geocube_ml.steps.tiles import causes
+
+T = TypeVar("T")
+R = TypeVar("R")
 
 
 def inputs(job: Job) -> dict[str, Any]:
@@ -41,25 +61,129 @@ def plan(job: Job) -> list[str]:
 
 def run(job: Job) -> dict[str, Any]:
     """Judge the models and write the figures."""
-    samples, bundles = open_samples(job), load_bundles(job)
-    spec = job.recipe.evaluate
-    scores = evaluate_models(
-        samples, bundles, job.recipe.models, spec,
-        seed=job.recipe.samples.seed, workers=job.workers, note=job.note,
-    )  # fmt: skip
+    samples, recipe = open_samples(job), job.recipe
+    spec, seed = recipe.evaluate, recipe.samples.seed
+    bundles = {name: job.model_path(name) for name in recipe.models}
+    trained = {name: ModelBundle.load(path).digest() for name, path in bundles.items()}
+    key = digest([trained, job.digests["evaluate"]])
+    tasks = fold_tasks(samples, recipe.models, spec, seed)
+    judge = FoldWork(job.samples_path, bundles, recipe.models, seed, key)
+    found = dict(_each(job, judge, tasks, lambda task: task.name))
+    scores = gather_scores(samples, recipe.models, spec, found, seed=seed)
     if spec.reference:
         classes = ClassScheme.from_attrs(samples["label"].attrs)
-        scores["reference"] = evaluate_reference(
-            open_cube(job.cube_path), samples, bundles,
+        held = HeldOut.of(samples, recipe.samples.block_m)
+        window = WindowWork(
+            job.cube_path, bundles, job.grid.geobox, held, recipe.storage, key,
             _class_raster(job, spec.reference, classes),
             _class_raster(job, spec.bound, classes) if spec.bound else None,
-            block_m=job.recipe.samples.block_m, edge=job.recipe.store.tile, note=job.note,
         )  # fmt: skip
+        judged = _each(job, window, job.grid.tiles, lambda tile: tile.name)
+        scores["reference"] = reference_scores(samples, [matrices for _, matrices in judged])
     write_json(job.scores_path, scores)
     return _headline(job, scores)
 
 
-def outputs(job: Job) -> list[Path]:
+def _each(
+    job: Job, work: Callable[[T, int], R], tasks: Iterable[T], name: Callable[[T], str]
+) -> list[tuple[T, R]]:
+    """What work finds for each task, in their order; a figure over some of them is none."""
+    tasks, found = list(tasks), dict[str, R]()
+    failures = job.workers.each(
+        work, tasks, name=name, total=len(tasks), note=job.note,
+        done=lambda task, result: found.update({name(task): result}),
+    )  # fmt: skip
+    if failures:
+        if isinstance(failures[0].error, InputError):
+            raise failures[0].error
+        raise TilesFailed(
+            f"{len(failures)} of {len(tasks)} parts of the step `evaluate` could not be done.\n"
+            f"{causes(failures)}\nMend the cause and run the same command again."
+        )
+    job.check_lease()
+    return [(task, found[name(task)]) for task in tasks]
+
+
+@dataclass(frozen=True)
+class FoldWork:
+    """Fits and judges one model on one fold."""
+
+    samples: Place
+    bundles: Mapping[str, Place]
+    models: Mapping[str, ModelSpec]
+    seed: int
+    key: str
+    """Of the models: what is kept in a process must not be taken for another run's."""
+
+    def __call__(self, task: FoldTask, _: int) -> NDArray[np.int64]:
+        """(class, class) confusion."""
+        bundle = _bundle(self.bundles[task.model], self.key)
+        samples = _samples(self.samples, self.key)
+        return judge_fold(task, samples, {task.model: bundle}, self.models, seed=self.seed)
+
+
+@dataclass(frozen=True)
+class ClassRaster:
+    """A class raster, and the code of the recipe's scheme for each of its own."""
+
+    href: str
+    table: NDArray[np.uint8]
+
+    def read(self, geobox: GeoBox, storage: StorageSpec) -> NDArray[np.uint8]:
+        """(y, x) codes on a grid."""
+        values = read_onto(self.href, geobox, nodata=UNKNOWN, dtype="uint8", storage=storage)
+        codes: NDArray[np.uint8] = self.table[values]
+        return codes
+
+
+@dataclass(frozen=True)
+class WindowWork:
+    """Judges all models on one tile, against a raster that is true everywhere."""
+
+    cube: Place
+    bundles: Mapping[str, Place]
+    geobox: GeoBox
+    held: HeldOut
+    storage: StorageSpec
+    key: str
+    reference: ClassRaster
+    bound: ClassRaster | None
+
+    def __call__(self, tile: Tile, _: int) -> dict[str, NDArray[np.int64]]:
+        """Model to (class, class) confusion."""
+        for raster in (self.reference, self.bound):
+            if raster is not None:
+                _looked_at_anew(raster.href, self.key)
+        window = _cube(self.cube, self.key).isel(y=tile.y, x=tile.x)
+        here = self.geobox[tile.y, tile.x]
+        bundles = {name: _bundle(path, self.key) for name, path in self.bundles.items()}
+        reference = self.reference.read(here, self.storage)
+        bound = self.bound.read(here, self.storage) if self.bound else None
+        return judge_window(window, self.held, bundles, reference, bound)
+
+
+@lru_cache(maxsize=8)
+def _looked_at_anew(href: str, _: str) -> None:
+    """Once a run and process: the raster may have been replaced since the last run."""
+    distrust(href)
+
+
+@lru_cache(maxsize=1)
+def _samples(path: Place, _: str) -> xr.Dataset:
+    return read_samples(path)
+
+
+@lru_cache(maxsize=8)
+def _bundle(path: Place, _: str) -> ModelBundle:
+    return ModelBundle.load(path)
+
+
+@lru_cache(maxsize=1)
+def _cube(path: Place, _: str) -> xr.Dataset:
+    return open_cube(path, chunks=None)
+
+
+def outputs(job: Job) -> list[Place]:
     """What a finished step leaves."""
     return [job.scores_path]
 
@@ -69,29 +193,29 @@ def discard(job: Job) -> None:
     remove(job.scores_path)
 
 
-def _rasters(job: Job) -> dict[str, Path]:
+def _rasters(job: Job) -> dict[str, Place]:
     """The rasters that the recipe judges against."""
     spec = job.recipe.evaluate
     named = {"reference": spec.reference, "bound": spec.bound}
-    paths = {role: Path(path) for role, path in named.items() if path}
+    paths = {role: job.place(path) for role, path in named.items() if path}
     for role, path in paths.items():
         if not path.is_file():
             raise MissingError(f"There is no file {path}. Correct `evaluate.{role}`.")
     return paths
 
 
-def _class_raster(job: Job, path: str, classes: ClassScheme) -> NDArray[np.uint8]:
-    """A class raster on the cube's grid, its codes turned into the recipe's by their names."""
-    values = read_onto(path, job.grid.geobox, nodata=UNKNOWN, dtype="uint8")
-    with rasterio.open(path) as src:
-        said = src.tags().get("classes") or src.tags().get("class_names") or "null"
+def _class_raster(job: Job, href: str, classes: ClassScheme) -> ClassRaster:
+    """A class raster whose codes become the recipe's by their names."""
+    distrust(href)
+    tags = from_raster(href, lambda src: src.tags(), job.recipe.storage)
+    said = tags.get("classes") or tags.get("class_names") or "null"
     try:
         names = json.loads(said)
     except json.JSONDecodeError:
         names = None
     if not isinstance(names, list):
         raise InputError(
-            f"{path} does not name its classes. Add the tag `classes`, a JSON list of the names "
+            f"{href} does not name its classes. Add the tag `classes`, a JSON list of the names "
             f"of codes 0, 1, ...; it is {said!r} now."
         )
     table = np.full(256, UNKNOWN, np.uint8)
@@ -100,11 +224,10 @@ def _class_raster(job: Job, path: str, classes: ClassScheme) -> NDArray[np.uint8
             table[code] = classes.names.index(name)
     if (table == UNKNOWN).all():
         raise InputError(
-            f"{path} has none of the recipe's classes: it names {', '.join(names)}, the recipe "
+            f"{href} has none of the recipe's classes: it names {', '.join(names)}, the recipe "
             f"{', '.join(classes.names)}."
         )
-    codes: NDArray[np.uint8] = table[values]
-    return codes
+    return ClassRaster(href, table)
 
 
 def _headline(job: Job, scores: dict[str, Any]) -> dict[str, Any]:

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from pathlib import Path
 from typing import Any
 
 from geocube_ml.cube.store import open_cube
 from geocube_ml.export.cog import to_cog
+from geocube_ml.files import Place
 from geocube_ml.files import discard as remove
 from geocube_ml.steps.job import Job
 
@@ -30,7 +30,7 @@ def run(job: Job) -> dict[str, Any]:
     return {path.name: path.stat().st_size for path in outputs(job)}
 
 
-def outputs(job: Job) -> list[Path]:
+def outputs(job: Job) -> list[Place]:
     """What a finished step leaves."""
     return [job.map_path, job.prob_path]
 

@@ -1,39 +1,36 @@
-"""One run of a recipe: its files, and what is done of it.
-
-What is done is read from records on disk, never from the presence of data.  A record holds the
-inputs of its step (the part of the recipe that decides the result, and the digests of the steps
-before), so that a change is noticed and can be named.
-"""
+"""One run of a recipe: where its files are, who works on it, and what is done of it."""
 
 from __future__ import annotations
 
-import os
-import shutil
-from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
 from importlib import import_module
-from pathlib import Path
 from typing import Any
 
 import pystac
 
+from geocube_ml.cluster import Workers, cores
 from geocube_ml.cube.catalog import find_items, pin_items, read_items
 from geocube_ml.cube.grid import Grid, Tile, make_grid
 from geocube_ml.cube.store import CubeStore
-from geocube_ml.cube.tiles import for_each_tile
-from geocube_ml.errors import MissingError, SpecError, StaleTarget
-from geocube_ml.files import PARTIAL, discard, read_json, sweep, write_json
+from geocube_ml.errors import MissingError, SpecError
+from geocube_ml.files import PARTIAL, Place, discard, is_remote, place, read_json, sweep, write_json
 from geocube_ml.spec.base import digest
 from geocube_ml.spec.labels import LabelsSpec
 from geocube_ml.spec.recipe import Recipe
-from geocube_ml.steps import NAMES
+from geocube_ml.steps.records import Records
+from geocube_ml.steps.tiles import TileTask, TileWriter, Work, write_tiles
 
 Note = Callable[[int, int], None]
 
 
 def _silent(done: int, total: int) -> None:
     """Say nothing."""
+
+
+def _unchecked() -> None:
+    """A plan has no lease."""
 
 
 @dataclass
@@ -47,67 +44,94 @@ class Job:
         Plan only; nothing may be written.
     note : callable
         Told how much of the current step is done.
+    check_lease : callable
+        Raises if another run has taken the folder over.
     """
 
     recipe: Recipe
     dry: bool = False
     note: Note = _silent
+    check_lease: Callable[[], None] = _unchecked
     digests: dict[str, str] = field(default_factory=dict)
     """Of the inputs of each step that was begun."""
+    crew: Workers | None = None
+    """Who makes the tiles; nobody while a run is only planned."""
 
-    @property
-    def out(self) -> Path:
+    @cached_property
+    def out(self) -> Place:
         """The run's folder."""
-        return Path(self.recipe.out)
+        return self.place(self.recipe.out)
+
+    @cached_property
+    def records(self) -> Records:
+        """What is done."""
+        return Records(self.out)
 
     @property
-    def cube_path(self) -> Path:
+    def workers(self) -> Workers:
+        """Who makes the tiles.
+
+        Raises
+        ------
+        RuntimeError
+            The job is only planned.
+        """
+        if self.crew is None:
+            raise RuntimeError("a job that is only planned has no workers")
+        return self.crew
+
+    @property
+    def threads(self) -> int:
+        """Cores that a task may use which is alone in its process."""
+        return self.recipe.cluster.workers or cores()
+
+    def place(self, location: str) -> Place:
+        """A location of the recipe."""
+        return place(location, self.recipe.storage)
+
+    @property
+    def cube_path(self) -> Place:
         """The cube, a Zarr group."""
         return self.out / "cube.zarr"
 
     @property
-    def items_path(self) -> Path:
+    def items_path(self) -> Place:
         """The pinned items."""
         return self.out / "items.parquet"
 
     @property
-    def samples_path(self) -> Path:
+    def samples_path(self) -> Place:
         """The sample table, a Zarr group."""
         return self.out / "samples.zarr"
 
     @property
-    def losses_path(self) -> Path:
+    def losses_path(self) -> Place:
         """What was lost of the labels, and why."""
         return self.out / "labels_lost.csv"
 
     @property
-    def scores_path(self) -> Path:
+    def scores_path(self) -> Place:
         """The accuracy."""
         return self.out / "scores.json"
 
     @property
-    def map_path(self) -> Path:
+    def map_path(self) -> Place:
         """The map as a COG."""
         return self.out / "export" / f"{self.recipe.name}_class.tif"
 
     @property
-    def prob_path(self) -> Path:
+    def prob_path(self) -> Place:
         """The probabilities as a COG, one band a class."""
         return self.out / "export" / f"{self.recipe.name}_prob.tif"
 
     @property
-    def report_path(self) -> Path:
+    def report_path(self) -> Place:
         """The report."""
         return self.out / "report.html"
 
-    def model_path(self, name: str) -> Path:
+    def model_path(self, name: str) -> Place:
         """The bundle of a model."""
         return self.out / "models" / name
-
-    @property
-    def workers(self) -> int:
-        """Threads that work on tiles."""
-        return self.recipe.workers or len(os.sched_getaffinity(0))
 
     @property
     def labels(self) -> LabelsSpec:
@@ -143,72 +167,38 @@ class Job:
             "period": recipe.period.result(),
             "grid": recipe.grid.result(),
         }
-        place = source.items.model_dump(mode="json")
-        self.check("items", wanted)
-        known = self._record("items", "place")  # written last: without it the pin does not count
-        if self.items_path.exists() and known.exists() and read_json(known) == place:
+        where = source.items.model_dump(mode="json", exclude={"page_size"})
+        self.records.check("items", wanted)
+        known = self.records.path("items", "place")  # written last: without it no pin counts
+        if self.items_path.exists() and known.exists() and read_json(known) == where:
             return read_items(self.items_path)
         area = None if recipe.grid.like else make_grid(recipe.grid, recipe.store).lonlat()
-        found = find_items(source, recipe.period, area)
+        found = find_items(source, recipe.period, area, recipe.storage)
         if self.dry:
             return found
         pin_items(found, self.items_path)
         self.begin("items", wanted)
-        write_json(known, place)
+        write_json(known, where)
         return read_items(self.items_path)
 
     @cached_property
     def grid(self) -> Grid:
         """The grid of the cube."""
         spec = self.recipe.grid
-        return make_grid(spec, self.recipe.store, self.items if spec.like else ())
+        items = self.items if spec.like else ()
+        return make_grid(spec, self.recipe.store, items, self.recipe.storage)
 
     @property
     def store(self) -> CubeStore:
         """The cube, for writing."""
         return CubeStore(self.cube_path, self.grid)
 
-    # -- records ----------------------------------------------------------------------------
+    # -- what is done -----------------------------------------------------------------------
 
     def begin(self, step: str, inputs: Mapping[str, Any]) -> None:
-        """Check that what is on disk belongs to these inputs; note that the step has begun.
-
-        Raises
-        ------
-        StaleTarget
-            Another recipe, or other inputs, began this step; names what differs.
-        """
-        self.check(step, inputs)
-        path = self._record(step, "begun")
-        if not self.dry and not path.exists():
-            write_json(path, {"digest": digest(inputs), "inputs": inputs})
+        """Note that a step has begun with these inputs; refuse what others left."""
+        self.records.begin(step, inputs)
         self.digests[step] = digest(inputs)
-
-    def check(self, step: str, inputs: Mapping[str, Any]) -> None:
-        """Refuse if the step was begun with other inputs."""
-        path = self._record(step, "begun")
-        if not path.exists():
-            return
-        before = read_json(path)
-        if before["digest"] != digest(inputs):
-            after = NAMES[NAMES.index(step) :] if step in NAMES else NAMES
-            raise StaleTarget(
-                f"{self.out} holds the result of the step `{step}` from another recipe or other "
-                f"inputs: {_difference(before['inputs'], dict(inputs))}. Take another `out:`, or "
-                f"make it anew with: {' '.join(after)} --redo"
-            )
-
-    def finish(self, step: str, facts: Mapping[str, Any]) -> None:
-        """Note that a step is done; written after its data."""
-        write_json(self._record(step, "done"), {"digest": self.digests[step], "facts": facts})
-
-    def facts(self, step: str) -> dict[str, Any] | None:
-        """What a finished step noted, or None if it is not done."""
-        path = self._record(step, "done")
-        if not path.exists():
-            return None
-        facts: dict[str, Any] = read_json(path)["facts"]
-        return facts
 
     def digest_of(self, step: str) -> str:
         """Digest of an earlier step's inputs, by the recipe as it is now.
@@ -220,14 +210,14 @@ class Job:
         StaleTarget
             It was done by another recipe, or from other inputs.
         """
-        if self.facts(step) is None and not self.dry:
+        if self.records.facts(step) is None and not self.dry:
             raise MissingError(
                 f"The step `{step}` is needed first and is not done in {self.out}. Run it: name it "
                 "on the command line, or name no step to run all."
             )
         if step not in self.digests:
             inputs = import_module(f"geocube_ml.steps.{step}").inputs(self)
-            self.check(step, inputs)
+            self.records.check(step, inputs)
             self.digests[step] = digest(inputs)
         return self.digests[step]
 
@@ -240,79 +230,42 @@ class Job:
     def sweep(self) -> None:
         """Remove what an interrupted run left half-written; only what a run itself writes.
 
-        The cube is swept by its store, when it is written.
+        The cube is swept by its store, when it is written.  An object store holds nothing in
+        part.
         """
+        if is_remote(self.out):
+            return
         for path in (self.items_path, self.samples_path, self.losses_path, self.scores_path,
                      self.report_path, self.cube_path):  # fmt: skip
             discard(path.with_name(path.name + PARTIAL))
         for folder in ("models", "export", "records", "runs"):
             sweep(self.out / folder)
 
-    def forget(self, steps: Iterable[str]) -> None:
-        """Remove the records of steps, so that they are made anew."""
-        for step in steps:
-            shutil.rmtree(self.out / "records" / step, ignore_errors=True)
-
-    def pending(self, step: str) -> list[Tile]:
-        """Tiles of a step without a record; one listing, whatever their number."""
-        folder = self.out / "records" / step / "tiles"
-        done = set(os.listdir(folder)) if folder.exists() else set()
-        return [tile for tile in self.grid.tiles if f"{tile.name}.json" not in done]
-
-    def write_tiles(
-        self, step: str, variables: Collection[str], work: Callable[[Tile], Mapping[str, Any]]
-    ) -> int:
+    def write_tiles(self, step: str, work: Callable[[Tile], Work]) -> None:
         """Compute and write all pending tiles of a step.
 
         Parameters
         ----------
         step : str
-        variables : collection of str
-            What `work` returns.
         work : callable
-            Takes a tile, returns variable to (..., y, x) array.
+            Takes a tile, returns what computes it: called when the tile is sent to a worker.
 
-        Returns
-        -------
-        int
-            Number of tiles written.
+        Raises
+        ------
+        TilesFailed
+            Some could not be made.
         """
-        store = self.store
-
-        def one(tile: Tile) -> None:
-            values = work(tile)
-            store.write(tile, values)
-            # last: a crash repeats a tile, never skips one
-            path = self.out / "records" / step / "tiles" / f"{tile.name}.json"
-            write_json(path, {"digest": self.digests[step], "variables": sorted(variables)})
-
-        tiles = self.pending(step)
+        writer = TileWriter(
+            self.store, step, self.digests[step], self.records.tiles(step),
+            self.records.left_out(step), self.records.path(step, "failed"),
+            self.recipe.cluster.attempts,
+        )  # fmt: skip
+        tiles = self.records.pending(step, self.grid.tiles)
         total = len(self.grid.tiles)
         before = total - len(tiles)
         self.note(before, total)
-        for_each_tile(
-            tiles, one, workers=self.workers, note=lambda done, _: self.note(before + done, total)
-        )
-        return len(tiles)
-
-    def _record(self, step: str, name: str) -> Path:
-        return self.out / "records" / step / f"{name}.json"
-
-
-def _difference(before: dict[str, Any], now: dict[str, Any]) -> str:
-    """The first few values that differ, as a sentence."""
-    a, b = dict(_leaves(before)), dict(_leaves(now))
-    found = [
-        f"{key} was {a.get(key, 'not given')}, is {b.get(key, 'not given')}"
-        for key in dict.fromkeys([*a, *b])
-        if a.get(key) != b.get(key)
-    ]
-    return "; ".join(found[:3]) + (f"; and {len(found) - 3} more" if len(found) > 3 else "")
-
-
-def _leaves(value: Any, at: Sequence[str] = ()) -> Iterable[tuple[str, Any]]:
-    if isinstance(value, Mapping) and value:
-        for key, item in value.items():
-            yield from _leaves(item, (*at, str(key)))
-    else:
-        yield ".".join(at), list(value) if isinstance(value, tuple) else value
+        write_tiles(
+            self.workers, writer, (TileTask(tile, work(tile)) for tile in tiles),
+            total=len(tiles), note=lambda done, _: self.note(before + done, total),
+            check=self.check_lease,
+        )  # fmt: skip

@@ -2,32 +2,36 @@
 
 from __future__ import annotations
 
-from pathlib import Path
+from dataclasses import dataclass
 from typing import Any
 
-from geocube_ml.cube.mosaic import cube_coords
+from geocube_ml.cube.coords import cube_coords
+from geocube_ml.cube.grid import Tile
 from geocube_ml.cube.store import Variable
-from geocube_ml.errors import MissingError
-from geocube_ml.files import content_digest, whole_file
+from geocube_ml.files import Place, content_digest, whole_file
 from geocube_ml.files import discard as remove
 from geocube_ml.labels.polygons import Labels, read_labels
-from geocube_ml.labels.raster import NO_POLYGON, LabelBurner, label_attrs
+from geocube_ml.labels.raster import NO_POLYGON, LabelBurner, LabelPatch, label_attrs
+from geocube_ml.labels.vector import vector_parts
 from geocube_ml.spec.labels import UNKNOWN
 from geocube_ml.steps.job import Job
+from geocube_ml.steps.tiles import Pixels
+
+_VARIABLES = ("label", "polygon")
 
 
 def inputs(job: Job) -> dict[str, Any]:
     """What decides the labels; they need the cube's grid, not its pixels."""
     return {
         "labels": job.labels.result(),
-        "file": content_digest(_parts(Path(job.labels.path))),
+        "file": content_digest(vector_parts(job.place(job.labels.path))),
         "cube": job.digest_of("cube"),
     }
 
 
 def plan(job: Job) -> list[str]:
     """What the step would do."""
-    labels = read_labels(job.labels, job.grid)
+    labels = read_labels(job.labels, job.grid, job.recipe.storage)
     n, pixels = len(labels.frame), int(labels.frame.n_pixel.sum())
     found = f"{n} polygons of {len(labels.classes.names)} classes, {pixels} pixels"
     return [found, *_reasons(labels)]
@@ -35,7 +39,7 @@ def plan(job: Job) -> list[str]:
 
 def run(job: Job) -> dict[str, Any]:
     """Write what is not written yet."""
-    labels = read_labels(job.labels, job.grid)
+    labels = read_labels(job.labels, job.grid, job.recipe.storage)
     with whole_file(job.losses_path) as partial:
         labels.losses.to_csv(partial, index=False)
     attrs = label_attrs(labels)
@@ -49,7 +53,7 @@ def run(job: Job) -> dict[str, Any]:
         job.digests["labels"],
     )
     burner = LabelBurner(labels, job.grid)
-    job.write_tiles("labels", ("label", "polygon"), burner.burn)
+    job.write_tiles("labels", lambda tile: LabelsWork(burner.patch(tile)))
     by_class = labels.frame.groupby("class").n_pixel
     return {
         "polygons": len(labels.frame),
@@ -67,30 +71,28 @@ def run(job: Job) -> dict[str, Any]:
     }
 
 
-def outputs(job: Job) -> list[Path]:
+@dataclass(frozen=True)
+class LabelsWork:
+    """Burns the polygons of one tile."""
+
+    patch: LabelPatch
+
+    def __call__(self, tile: Tile, last: bool) -> Pixels:  # noqa: ARG002
+        """Labels and polygon numbers of the tile that the patch is of."""
+        return Pixels(self.patch.burn())
+
+
+def outputs(job: Job) -> list[Place]:
     """What a finished step leaves."""
-    return [job.losses_path, job.cube_path / "label", job.cube_path / "polygon"]
+    return [job.losses_path, *(job.cube_path / name / "zarr.json" for name in _VARIABLES)]
 
 
 def discard(job: Job) -> None:
     """Remove the labels."""
-    for path in outputs(job)[1:]:
-        remove(path)
+    for name in _VARIABLES:
+        remove(job.cube_path / name)
 
 
 def _reasons(labels: Labels) -> list[str]:
     counts = labels.losses["reason"].str.replace(r"^disputed by .*?;", "disputed;", regex=True)
     return [f"{n} polygons: {reason}" for reason, n in counts.value_counts().items()]
-
-
-def _parts(path: Path) -> list[Path]:
-    """The files of a vector file: several for a Shapefile."""
-    if not path.is_file():
-        raise MissingError(f"There is no label file {path}. Correct `labels.path`.")
-    if path.suffix.lower() != ".shp":
-        return [path]
-    return sorted(
-        part
-        for part in path.parent.iterdir()
-        if part.stem == path.stem and part.suffix.lower() in (".shp", ".dbf", ".prj", ".cpg")
-    )

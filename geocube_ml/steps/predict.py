@@ -2,22 +2,24 @@
 
 from __future__ import annotations
 
-from pathlib import Path
+from dataclasses import dataclass
+from functools import lru_cache
 from typing import Any
 
 import numpy as np
-from threadpoolctl import threadpool_limits
+import xarray as xr
 
+from geocube_ml.cube.coords import cube_coords, text_coord
 from geocube_ml.cube.grid import Tile
-from geocube_ml.cube.mosaic import cube_coords, text_coord
 from geocube_ml.cube.store import Variable, open_cube
+from geocube_ml.files import Place
 from geocube_ml.files import discard as remove
 from geocube_ml.kernels.scaling import PROB_NODATA
 from geocube_ml.models.bundle import ModelBundle
-from geocube_ml.models.network import one_thread
 from geocube_ml.predict import map_attrs, predict_map
 from geocube_ml.spec.labels import UNKNOWN
 from geocube_ml.steps.job import Job
+from geocube_ml.steps.tiles import Pixels
 
 
 def inputs(job: Job) -> dict[str, Any]:
@@ -60,15 +62,12 @@ def run(job: Job) -> dict[str, Any]:
         coords,
         job.digests["predict"],
     )  # fmt: skip
-    cube = open_cube(job.cube_path)
-
-    def tile_values(tile: Tile) -> dict[str, Any]:
-        found = predict_map(cube.isel(y=tile.y, x=tile.x), bundle).compute(scheduler="synchronous")
-        return {"class": found["class"].values, "prob": found["prob"].values}
-
-    # tiles run side by side, so each works on one thread
-    with threadpool_limits(1), one_thread():
-        job.write_tiles("predict", ("class", "prob"), tile_values)
+    work = PredictWork(
+        job.cube_path, job.model_path(job.recipe.map_model), bundle.fit.source,
+        job.recipe.store.chunk, bundle.digest(),
+    )  # fmt: skip
+    job.workers.prepare("predict", work.prepare)
+    job.write_tiles("predict", lambda _: work)
     count = np.bincount(open_cube(job.cube_path)["class"].values.ravel(), minlength=256)
     return {
         "model": bundle.name,
@@ -77,12 +76,43 @@ def run(job: Job) -> dict[str, Any]:
     }
 
 
-def outputs(job: Job) -> list[Path]:
+@dataclass(frozen=True)
+class PredictWork:
+    """Reads, predicts one tile; the bundle is loaded once in each process."""
+
+    cube: Place
+    bundle: Place
+    source: str
+    chunk: int
+    digest: str
+    """Of the model: what is kept in a process must not be taken for another's."""
+
+    def prepare(self) -> None:
+        """Load the bundle before the first tile comes."""
+        _opened(self)
+
+    def __call__(self, tile: Tile, last: bool) -> Pixels:  # noqa: ARG002
+        """Map and probabilities of a tile."""
+        cube, bundle = _opened(self)
+        # whole shards in one read each; then the same blocks as the lazy map has
+        window = cube[[self.source]].isel(y=tile.y, x=tile.x).load()
+        blocks = window.chunk(y=self.chunk, x=self.chunk)
+        found = predict_map(blocks, bundle).compute(scheduler="synchronous")
+        return Pixels({"class": found["class"].values, "prob": found["prob"].values})
+
+
+@lru_cache(maxsize=2)
+def _opened(work: PredictWork) -> tuple[xr.Dataset, ModelBundle]:
+    """The cube, not in dask chunks, and the bundle."""
+    return open_cube(work.cube, chunks=None), ModelBundle.load(work.bundle)
+
+
+def outputs(job: Job) -> list[Place]:
     """What a finished step leaves."""
-    return [job.cube_path / "class", job.cube_path / "prob"]
+    return [job.cube_path / name / "zarr.json" for name in ("class", "prob")]
 
 
 def discard(job: Job) -> None:
     """Remove the map."""
-    for path in [*outputs(job), job.cube_path / "class_name"]:
-        remove(path)
+    for name in ("class", "prob", "class_name"):
+        remove(job.cube_path / name)

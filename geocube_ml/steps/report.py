@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-from pathlib import Path
 from typing import Any
 
 import pandas as pd
 
 import geocube_ml
 from geocube_ml.cube.store import open_cube
+from geocube_ml.files import Place, local_copy, read_json
 from geocube_ml.files import discard as remove
-from geocube_ml.files import read_json
 from geocube_ml.report.page import write_report
 from geocube_ml.steps.job import Job
 from geocube_ml.steps.samples import open_samples
@@ -34,20 +33,22 @@ def plan(job: Job) -> list[str]:
 def run(job: Job) -> dict[str, Any]:
     """Write the page."""
     scores = read_json(job.scores_path)
+    with local_copy(job.losses_path) as path:
+        losses = pd.read_csv(path, keep_default_na=False)
     write_report(
         job.report_path,
         title=job.recipe.name,
         cube=open_cube(job.cube_path),
         samples=open_samples(job),
         scores=scores,
-        losses=pd.read_csv(job.losses_path, keep_default_na=False),
+        losses=losses,
         facts=_facts(job),
         notes=_notes(job, scores),
     )
     return {"bytes": job.report_path.stat().st_size}
 
 
-def outputs(job: Job) -> list[Path]:
+def outputs(job: Job) -> list[Place]:
     """What a finished step leaves."""
     return [job.report_path]
 
@@ -59,8 +60,8 @@ def discard(job: Job) -> None:
 
 def _facts(job: Job) -> list[tuple[str, str]]:
     recipe = job.recipe
-    cube, labels = job.facts("cube") or {}, job.facts("labels") or {}
-    samples = job.facts("samples") or {}
+    cube, labels = job.records.facts("cube") or {}, job.records.facts("labels") or {}
+    samples = job.records.facts("samples") or {}
     geobox = job.grid.geobox
     grid = f"{geobox.shape.y} x {geobox.shape.x} pixels of {geobox.resolution.x:g} m, {geobox.crs}"
     return [
@@ -78,9 +79,9 @@ def _facts(job: Job) -> list[tuple[str, str]]:
 
 
 def _notes(job: Job, scores: dict[str, Any]) -> list[str]:
-    cube, samples = job.facts("cube") or {}, job.facts("samples") or {}
+    cube, samples = job.records.facts("cube") or {}, job.records.facts("samples") or {}
     notes = list(scores["notes"])
-    dropped = (job.facts("labels") or {}).get("dropped_classes", [])
+    dropped = (job.records.facts("labels") or {}).get("dropped_classes", [])
     if dropped:
         notes.append(
             f"No labelled pixel is left of {', '.join(dropped)}; the map has no such class."

@@ -2,17 +2,16 @@
 
 from __future__ import annotations
 
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 import xarray as xr
 
-from geocube_ml.cube.store import open_cube
+from geocube_ml.cube.store import open_cube, zarr_store
 from geocube_ml.data.samples import HOLDOUT, gather_samples
 from geocube_ml.errors import MissingError
+from geocube_ml.files import Place, whole_folder
 from geocube_ml.files import discard as remove
-from geocube_ml.files import whole_folder
 from geocube_ml.steps.job import Job
 
 _ROWS = 65_536  # samples in a chunk of the table
@@ -50,9 +49,9 @@ def run(job: Job) -> dict[str, Any]:
     }
 
 
-def outputs(job: Job) -> list[Path]:
+def outputs(job: Job) -> list[Place]:
     """What a finished step leaves."""
-    return [job.samples_path]
+    return [job.samples_path / "zarr.json"]
 
 
 def discard(job: Job) -> None:
@@ -68,7 +67,12 @@ def open_samples(job: Job) -> xr.Dataset:
     MissingError
         It was not made yet.
     """
-    if not job.samples_path.exists():
-        raise MissingError(f"There are no samples at {job.samples_path}. Run the step `samples`.")
-    samples: xr.Dataset = xr.open_zarr(job.samples_path, consolidated=False, mask_and_scale=False)
+    return read_samples(job.samples_path)
+
+
+def read_samples(path: Place) -> xr.Dataset:
+    """A sample table, in memory."""
+    if not (path / "zarr.json").exists():
+        raise MissingError(f"There are no samples at {path}. Run the step `samples`.")
+    samples: xr.Dataset = xr.open_zarr(zarr_store(path), consolidated=False, mask_and_scale=False)
     return samples.load()

@@ -2,18 +2,24 @@
 
 import copy
 import json
+import os
 import shutil
 
 import pystac
 import pytest
+import s3fs
 from odc.geo.geom import box
 
-from geocube_ml.cube import catalog
 from geocube_ml.cube.catalog import find_items, items_digest, pin_items, read_items
 from geocube_ml.cube.items import boa_offset, footprint_bounds, solar_day, stated_geobox
-from geocube_ml.errors import InputError, MissingError, NoItemsError
+from geocube_ml.cube.pin import _without_nulls
+from geocube_ml.cube.stored import parse_item, quiet
+from geocube_ml.errors import InputError, MissingError, NoItemsError, StorageError
+from geocube_ml.files import place
 from geocube_ml.spec.recipe import PeriodSpec
 from geocube_ml.spec.source import ItemsSpec, SensorSpec, SourceSpec
+from geocube_ml.spec.storage import StorageSpec
+from tests.servers.faults import Plan
 
 YEAR = PeriodSpec(start="2022-01", end="2022-12")
 AREA = box(14.99, 45.0, 15.02, 45.2, "EPSG:4326")  # around the tiny archive
@@ -101,6 +107,264 @@ def test_relative_hrefs_in_a_geoparquet_start_at_its_folder(items, tmp_path):
     pin_items(relative, tmp_path / "there" / "items.parquet")
     found = read_items(tmp_path / "there" / "items.parquet")
     assert found[0].assets["B10"].href == str(tmp_path / "there" / "cogs" / "E0105" / "B10.tif")
+
+
+# -- stores and sites -----------------------------------------------------------------------
+
+
+@pytest.fixture
+def keys(s3, monkeypatch):
+    """The environment of somebody who may use the server."""
+    for name in [name for name in os.environ if name.startswith("AWS_")]:
+        monkeypatch.delenv(name)
+    monkeypatch.setenv("AWS_ACCESS_KEY_ID", s3.key)
+    monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", s3.secret)
+    monkeypatch.setenv("AWS_EC2_METADATA_DISABLED", "true")
+    s3fs.S3FileSystem.clear_instance_cache()  # each keeps the keys it found
+
+
+def storage_of(server, bucket, **more):
+    spec = {"endpoint_url": server.endpoint_url, "region": "us-east-1"}
+    return StorageSpec(s3={f"s3://{bucket}": spec | more}, attempts=2, deadline_s=5)
+
+
+def static_catalog(items, folder):
+    """A catalog of two collections, with relative links and asset hrefs."""
+    extent = pystac.Extent(
+        pystac.SpatialExtent([[14, 45, 16, 46]]), pystac.TemporalExtent([[None, None]])
+    )
+    root = pystac.Catalog("root", "all")
+    for month in ("2022-01", "2022-03"):
+        child = pystac.Collection(month, month, extent)
+        child.add_items([i.clone() for i in items if solar_day(i).startswith(month)])
+        root.add_child(child)
+    root.normalize_hrefs(str(folder))
+    for item in root.get_items(recursive=True):
+        for key, asset in item.assets.items():
+            asset.href = f"./{key}.tif"
+    root.save(pystac.CatalogType.SELF_CONTAINED)
+
+
+def upload(folder, to, storage):
+    root = place(to, storage)
+    for file in sorted(folder.rglob("*.json")):
+        (root / file.relative_to(folder).as_posix()).write_bytes(file.read_bytes())
+
+
+def test_a_folder_in_a_store_is_listed_once_and_each_file_is_read_once(
+    s3, s3_faults, keys, folder, items
+):  # fmt: skip
+    bucket = s3.bucket()
+    upload(folder, f"s3://{bucket}/a/items", storage_of(s3, bucket))
+    (place(f"s3://{bucket}/a/items/2022/x.json", storage_of(s3, bucket))).write_text("[1]")
+    behind = storage_of(s3.behind(s3_faults.url), bucket)
+    found = find_items(source_of(catalog=f"s3://{bucket}/a/items"), YEAR, storage=behind)
+    assert ids(found) == ids(items)
+    assert found[0].assets["B10"].href == f"s3://{bucket}/a/cogs/E0105/B10.tif"
+    assert (s3_faults.count(kind="list"), s3_faults.count(kind="get")) == (1, 8)
+    assert s3_faults.count() == 9
+    assert items_digest(found) == items_digest(items)
+
+
+def test_a_store_that_is_busy_is_asked_again(s3, s3_faults, keys, folder, items):
+    bucket = s3.bucket()
+    upload(folder, f"s3://{bucket}/items", storage_of(s3, bucket))
+    s3_faults.plan = Plan(probability=1, faults=("slow_down", "reset"), at_most=1)
+    behind = storage_of(s3.behind(s3_faults.url), bucket)
+    found = find_items(source_of(catalog=f"s3://{bucket}/items"), YEAR, storage=behind)
+    assert ids(found) == ids(items)
+    assert s3_faults.count() == 16
+
+
+def test_a_static_catalog_in_a_store_gives_the_same_items(
+    s3, keys, items, tmp_path
+):  # fmt: skip
+    static_catalog(items, tmp_path)
+    bucket = s3.bucket()
+    storage = storage_of(s3, bucket)
+    upload(tmp_path, f"s3://{bucket}/static", storage)
+    source = source_of(catalog=f"s3://{bucket}/static/catalog.json")
+    found = find_items(source, YEAR, storage=storage)
+    assert ids(found) == ids(items)
+    there = found[0].assets["B10"].href
+    assert there == f"s3://{bucket}/static/2022-01/E0105/B10.tif"
+    (place(f"s3://{bucket}/static/2022-03/E0310/E0310.json", storage)).unlink()
+    with pytest.raises(MissingError, match=r"links to s3://.*E0310.json, which is not there"):
+        find_items(source, YEAR, storage=storage)
+
+
+def test_items_are_pinned_in_a_store(s3, keys, items):
+    bucket = s3.bucket()
+    storage = storage_of(s3, bucket)
+    relative = [item.clone() for item in items]
+    for item in relative:
+        item.assets["B10"].href = f"./cogs/{item.id}/B10.tif"
+    path = place(f"s3://{bucket}/out/items.parquet", storage)
+    pin_items(relative, path)
+    back = read_items(path)
+    assert ids(back) == ids(items)
+    assert back[0].assets["B10"].href == f"s3://{bucket}/out/cogs/E0105/B10.tif"
+    source = source_of(geoparquet=f"s3://{bucket}/out/items.parquet")
+    assert ids(find_items(source, YEAR, storage=storage)) == ids(items)
+    with pytest.raises(MissingError, match=r"no file s3://.*/other.parquet"):
+        read_items(path.parent / "other.parquet")
+
+
+def test_a_catalog_on_a_site_gives_the_same_items(serve_files, items, tmp_path):
+    static_catalog(items, tmp_path)
+    pin_items(items, tmp_path / "items.parquet")
+    site = serve_files(tmp_path)
+    found = find_items(source_of(catalog=f"{site.url}/catalog.json"), YEAR)
+    assert ids(found) == ids(items)
+    assert found[0].assets["B10"].href == f"{site.url}/2022-01/E0105/B10.tif"
+    one = find_items(source_of(catalog=f"{site.url}/2022-01/W0115/W0115.json"), YEAR)
+    assert ids(one) == ["W0115"]
+    table = find_items(source_of(geoparquet=f"{site.url}/items.parquet"), YEAR)
+    assert ids(table) == ids(items)
+
+
+@pytest.mark.parametrize(
+    ("where", "error", "said"),
+    [
+        ("index.html", InputError, "cannot be listed there: name its catalog.json"),
+        ("nowhere", MissingError, "no folder or catalog http.*items.catalog"),
+        ("api.json", InputError, "is a STAC API. Name it as `stac_api`"),
+        ("list.json", InputError, "neither a STAC catalog nor an item"),
+    ],
+)
+def test_what_a_site_cannot_give_is_told(serve_files, tmp_path, where, error, said):
+    (tmp_path / "index.html").write_text("<html><a href='x.json'>x.json</a></html>")
+    (tmp_path / "list.json").write_text("[1]")
+    api = {"type": "Catalog", "links": [], "conformsTo": ["https://x/v1.0.0/item-search"]}
+    (tmp_path / "api.json").write_text(json.dumps(api))
+    site = serve_files(tmp_path)
+    with pytest.raises(error, match=said):
+        find_items(source_of(catalog=f"{site.url}/{where}"), YEAR)
+
+
+def test_a_geoparquet_that_is_not_on_a_site_is_missing(serve_files, tmp_path):
+    with pytest.raises(MissingError, match=r"no file http.*x.parquet"):
+        find_items(source_of(geoparquet=f"{serve_files(tmp_path).url}/x.parquet"), YEAR)
+
+
+@pytest.mark.parametrize("kind", ["catalog", "geoparquet"])
+def test_a_site_that_nobody_runs_is_a_storage_error(kind):
+    storage = StorageSpec(attempts=1)
+    with pytest.raises(StorageError, match=r"127.0.0.1:9/x cannot be read.*Check the"):
+        find_items(source_of(**{kind: "http://127.0.0.1:9/x"}), YEAR, storage=storage)
+
+
+NEXT_STEPS = {
+    "no bucket": ("no such bucket here.*Correct its name", {}),
+    "refused": ("access is refused.*storage.s3", {"anonymous": True}),
+    "no profile": (r"profile \(nobody\) could not be found", {"profile": "nobody"}),
+    "nobody there": ("does not answer.*endpoint", {"endpoint_url": "http://127.0.0.1:9"}),
+}
+
+
+@pytest.mark.parametrize("kind", NEXT_STEPS)
+@pytest.mark.parametrize("where", ["items", "catalog.json", "items.parquet"])
+def test_what_is_wrong_with_a_store_is_told_with_the_next_step(s3, keys, kind, where):
+    said, more = NEXT_STEPS[kind]
+    bucket = "not-there" if kind == "no bucket" else s3.bucket()
+    key = "geoparquet" if where.endswith(".parquet") else "catalog"
+    source = source_of(**{key: f"s3://{bucket}/{where}"})
+    with pytest.raises(StorageError, match=said):
+        find_items(source, YEAR, storage=storage_of(s3, bucket, **more))
+
+
+def test_without_keys_a_store_says_where_they_come_from(s3, keys, monkeypatch):
+    for name in ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY"):
+        monkeypatch.delenv(name)
+    monkeypatch.setenv("AWS_SHARED_CREDENTIALS_FILE", "/dev/null")
+    bucket = s3.bucket()
+    with pytest.raises(StorageError, match=r"credentials.*AWS_PROFILE.*anonymous"):
+        find_items(source_of(catalog=f"s3://{bucket}"), YEAR, storage=storage_of(s3, bucket))
+
+
+def test_an_empty_place_of_a_store_is_missing(s3, keys):
+    bucket = s3.bucket()
+    for where in ("items", "catalog.json"):
+        source = source_of(catalog=f"s3://{bucket}/{where}")
+        with pytest.raises(MissingError, match=r"no folder or catalog s3://"):
+            find_items(source, YEAR, storage=storage_of(s3, bucket))
+
+
+# -- signatures -----------------------------------------------------------------------------
+
+BLOB = "https://sentinel2l2a01.blob.core.windows.net/sentinel2-l2/B10.tif"
+SAS = "st=2026-01-01T00%3A00%3A00Z&se=2026-01-02&sp=rl&sv=2024-05-04&sr=c&sig=SECRET%3D"
+ENDING = [
+    "X-Amz-Algorithm=AWS4-HMAC-SHA256&X-Amz-Credential=K&X-Amz-Expires=9&X-Amz-Signature=SECRET",
+    "X-Goog-Algorithm=GOOG4&X-Goog-Credential=K&X-Goog-Signature=SECRET",
+    "AWSAccessKeyId=K&Expires=9&Signature=SECRET",
+    SAS.replace("SECRET%3D", "SECRET"),  # of another host than Azure's
+]
+
+
+def signed(folder, to, **hrefs):
+    shutil.copytree(folder, to)
+    file = to / "W0115.json"
+    item = json.loads(file.read_text())
+    for key, href in hrefs.items():
+        item["assets"].setdefault(key, {})["href"] = href
+    file.write_text(json.dumps(item))
+    return source_of(catalog=str(to))
+
+
+def test_signatures_that_are_renewed_are_left_off(folder, items, tmp_path):
+    source = signed(folder, tmp_path / "items", B10=f"{BLOB}?{SAS}")
+    found = find_items(source, YEAR)
+    assert found[ids(found).index("W0115")].assets["B10"].href == BLOB
+    assert items_digest(found) == items_digest(items)
+
+
+def test_what_is_pinned_has_no_signature(items, tmp_path):
+    other = {"href": f"{BLOB}?{SAS}"}
+    items[0].assets["B10"].href = f"{BLOB}?{SAS}"
+    items[0].assets["B10"].extra_fields["alternate"] = {"other": other}
+    before = items_digest(items)
+    pin_items(items, tmp_path / "items.parquet")
+    back = read_items(tmp_path / "items.parquet")
+    assert back[0].assets["B10"].href == BLOB
+    assert back[0].assets["B10"].extra_fields["alternate"]["other"]["href"] == BLOB
+    assert "SECRET" not in json.dumps([item.to_dict() for item in back])
+    assert items[0].assets["B10"].href.endswith("SECRET%3D")  # what was given is left as it was
+    assert items_digest(back) == before
+
+
+@pytest.mark.parametrize("query", ENDING)
+def test_signatures_that_end_are_refused_and_not_shown(folder, tmp_path, query):
+    href = f"https://bucket.s3.amazonaws.com/B10.tif?{query}"
+    with pytest.raises(InputError, match=r"W0115, asset B10.*signature.*which ends") as caught:
+        find_items(signed(folder, tmp_path / "items", B10=href), YEAR)
+    assert "SECRET" not in str(caught.value)
+    item = json.loads((tmp_path / "items" / "W0115.json").read_text())
+    with pytest.raises(InputError, match="which ends") as caught:
+        pin_items([pystac.Item.from_dict(item)], tmp_path / "items.parquet")
+    assert "SECRET" not in str(caught.value)
+
+
+@pytest.mark.parametrize("query", ENDING)
+def test_an_asset_that_is_not_read_may_be_signed(folder, tmp_path, query):
+    href = f"https://bucket.s3.amazonaws.com/thumb.png?{query}&size=9"
+    found = find_items(signed(folder, tmp_path / "items", thumbnail=href), YEAR)
+    kept = found[ids(found).index("W0115")].assets["thumbnail"].href
+    assert kept == "https://bucket.s3.amazonaws.com/thumb.png?size=9"
+    pin_items(found, tmp_path / "items.parquet")
+
+
+def test_two_items_of_one_name_are_refused_unless_they_say_the_same(folder, tmp_path, items):
+    shutil.copytree(folder, tmp_path / "a")
+    shutil.copytree(folder, tmp_path / "b")
+    source = source_of(catalog=str(tmp_path))
+    assert ids(find_items(source, YEAR)) == ids(items)
+    file = tmp_path / "b" / "W0115.json"
+    item = json.loads(file.read_text())
+    item["properties"]["s2:processing_baseline"] = "05.09"
+    file.write_text(json.dumps(item))
+    with pytest.raises(InputError, match=r"two items W0115 of the collection tiny"):
+        find_items(source, YEAR)
 
 
 # -- filters --------------------------------------------------------------------------------
@@ -247,8 +511,8 @@ def real_items(folder, *names):
     for file in sorted(folder.glob("*.json")):
         content = json.loads(file.read_text())
         if content.get("type") == "Feature" and any(part in file.name for part in names):
-            with catalog._quiet():
-                found.append(catalog._parsed(content, file))
+            with quiet():
+                found.append(parse_item(content, str(file)))
     return found
 
 
@@ -299,10 +563,10 @@ def check_kept(items, back):
             assert now.assets[key].href == asset.href
             assert stated_geobox(now, key) == stated_geobox(was, key)
             for name, value in asset.extra_fields.items():
-                assert now.assets[key].extra_fields.get(name) == catalog._without_nulls(value)
+                assert now.assets[key].extra_fields.get(name) == _without_nulls(value)
         kept = {k: v for k, v in was.properties.items() if k not in PROCESSED}
         # a field of the item itself may come back as a property
-        assert now.properties.items() >= catalog._without_nulls(kept).items()
+        assert now.properties.items() >= _without_nulls(kept).items()
         try:
             offset = boa_offset(was)
         except InputError:

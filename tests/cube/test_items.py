@@ -17,7 +17,8 @@ from geocube_ml.cube.items import (
     solar_day,
     stated_geobox,
 )
-from geocube_ml.errors import InputError, ReadError
+from geocube_ml.cube.stored import parse_item, quiet
+from geocube_ml.errors import InputError, MissingError, ReadError
 
 APPLIED = "earthsearch:boa_offset_applied is true"
 
@@ -60,8 +61,8 @@ def real(data):
     for file in sorted((data / "stac_items").glob("*/*.json")):
         content = json.loads(file.read_text())
         if content["type"] == "Feature":
-            with catalog._quiet():
-                found[file.name.split(".")[0]] = catalog._parsed(content, file)
+            with quiet():
+                found[file.name.split(".")[0]] = parse_item(content, str(file))
     return found
 
 
@@ -200,14 +201,18 @@ def test_a_grid_half_stated_is_not_stated(without):
     assert stated_geobox(item, "B02") is None
 
 
-def test_a_grid_that_is_not_stated_is_read_from_the_file(tiny):
+def test_a_grid_that_is_not_stated_is_read_from_the_file(tiny, tmp_path):
     item = pystac.Item.from_file(str(tiny.folder / "items" / "W0105.json"))
     stated = asset_geobox(item, "B20")
     for key in ("proj:shape", "proj:transform"):
         del item.assets["B20"].extra_fields[key]
     assert asset_geobox(item, "B20") == stated
     item.assets["B20"].href = "nowhere.tif"
-    with pytest.raises(ReadError, match=r"W0105, asset B20: .*nowhere.tif cannot be opened"):
+    with pytest.raises(MissingError, match=r"W0105, asset B20: There is no file .*nowhere.tif"):
+        asset_geobox(item, "B20")
+    (tmp_path / "no.tif").write_text("<html>")
+    item.assets["B20"].href = str(tmp_path / "no.tif")
+    with pytest.raises(ReadError, match=r"W0105, asset B20: .*no.tif cannot be read"):
         asset_geobox(item, "B20")
 
 
@@ -216,3 +221,13 @@ def test_an_asset_that_is_not_there_is_named_with_those_that_are():
     item.add_asset("B02", pystac.Asset("B02.tif"))
     with pytest.raises(InputError, match=r"x has no asset 'B2'; it has B02"):
         asset_href(item, "B2")
+
+
+def test_an_address_that_is_signed_when_it_is_read_is_kept_unsigned():
+    item = item_of()
+    blob = "https://a.blob.core.windows.net/c/B02.tif"
+    item.add_asset("B02", pystac.Asset(f"{blob}?st=2022&se=2023&sig=a%2Fb"))
+    item.add_asset("B03", pystac.Asset(blob))
+    item.add_asset("B04", pystac.Asset("https://example.org/B04.tif?v=2"))
+    hrefs = [asset_href(item, key) for key in ("B02", "B03", "B04")]
+    assert hrefs == [blob, blob, "https://example.org/B04.tif?v=2"]

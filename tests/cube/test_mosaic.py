@@ -1,25 +1,33 @@
 """Mosaics against a definition in plain numpy; lazy and eager; what is opened, and what is not."""
 
+import dataclasses
 import json
+import pickle
+import shutil
 import subprocess
 import sys
+from datetime import UTC, datetime, timedelta
 from itertools import pairwise
 
 import dask
 import numpy as np
+import pystac
 import pytest
 import xarray as xr
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from geocube_ml.cube import mosaic as mosaic_module
 from geocube_ml.cube.catalog import find_items
 from geocube_ml.cube.grid import Grid, make_grid
-from geocube_ml.cube.mosaic import make_mosaic, monthly_mosaics
+from geocube_ml.cube.lazy import monthly_mosaics
+from geocube_ml.cube.mosaic import LeftOut, make_mosaic
 from geocube_ml.cube.scenes import scenes_by_month
-from geocube_ml.errors import MissingError, ReadError
+from geocube_ml.errors import AccessError, InputError, MissingError, ReadError
 from geocube_ml.spec.grid import GridSpec, StoreSpec
 from geocube_ml.spec.recipe import PeriodSpec
 from geocube_ml.spec.source import ItemsSpec, SourceSpec
+from geocube_ml.spec.storage import StorageSpec
 
 QUARTER = PeriodSpec(start="2022-01", end="2022-03")
 YEAR = PeriodSpec(start="2022-01", end="2022-12")
@@ -363,7 +371,8 @@ SCRIPT = """
 import json, sys
 from geocube_ml.cube.catalog import find_items
 from geocube_ml.cube.grid import make_grid
-from geocube_ml.cube.mosaic import make_mosaic, monthly_mosaics
+from geocube_ml.cube.lazy import monthly_mosaics
+from geocube_ml.cube.mosaic import make_mosaic
 from geocube_ml.spec.grid import GridSpec, StoreSpec
 from geocube_ml.spec.recipe import PeriodSpec
 from geocube_ml.spec.source import SourceSpec
@@ -454,3 +463,215 @@ def test_the_cube_says_what_it_is(mosaic):
     assert cube.optical.attrs["nodata"] == 0
     assert cube.odc.crs.epsg == 32633
     assert cube.odc.geobox == mosaic.grid.geobox
+
+
+# -- what is left out -----------------------------------------------------------------------
+
+
+@pytest.fixture
+def harmed(tiny, tmp_path):
+    """A copy of the archive to harm."""
+    shutil.copytree(tiny.folder, tmp_path / "harmed")
+    return dataclasses.replace(tiny, folder=tmp_path / "harmed")
+
+
+def mosaic_of(tiny, *, without=(), **how):
+    items = [item for item in find_items(tiny.source(), QUARTER) if item.id not in without]
+    return make_mosaic(items, tiny.source(), tiny.grid, QUARTER, **how)
+
+
+HARMS = {
+    "gone": lambda path: path.unlink(),
+    "cut": lambda path: path.write_bytes(path.read_bytes()[:-300]),
+    "empty": lambda path: path.write_bytes(b""),
+}
+
+
+@pytest.mark.parametrize("harm", HARMS)
+@pytest.mark.parametrize("asset", ["SCL", "B10", "B20"])
+@pytest.mark.parametrize("name", ["E0105", "W0115", "E0310again"])
+def test_an_item_is_left_out_as_if_it_had_never_been(harmed, name, asset, harm):
+    """Its mask too: of the count, and of what it took from another item of its day."""
+    path = harmed.folder / "cogs" / name / f"{asset}.tif"
+    HARMS[harm](path)
+    values, count, left_out = mosaic_of(harmed, unreadable="leave-out").read_listing(
+        range(3), range(2), *ALL
+    )
+    want = mosaic_of(harmed, without=[name]).read(range(3), range(2), *ALL)
+    np.testing.assert_array_equal(values, want[0], strict=True)
+    np.testing.assert_array_equal(count, want[1], strict=True)
+    seen = [one for one in harmed.seen if one[0] != name]
+    for at, month in enumerate(QUARTER.months):
+        fine, _, n = defined(dataclasses.replace(harmed, seen=seen), month)
+        np.testing.assert_array_equal(values[at, 0], fine)
+        np.testing.assert_array_equal(count[at], n)
+    (one,) = left_out
+    assert (one.item, one.asset, one.href) == (name, asset, str(path))
+    assert str(path) in one.reason
+
+
+def test_several_items_of_a_month_are_left_out_each_for_its_own_reason(harmed):
+    for name, asset in (("W0105", "B20"), ("E0105", "SCL"), ("W0115", "B10"), ("E0310", "SCL")):
+        (harmed.folder / "cogs" / name / f"{asset}.tif").unlink()
+    mosaic = mosaic_of(harmed, unreadable="leave-out")
+    values, count, left_out = mosaic.read_listing(range(3), range(2), *ALL)
+    assert {(one.item, one.asset) for one in left_out} == {
+        ("W0105", "B20"), ("E0105", "SCL"), ("W0115", "B10"), ("E0310", "SCL"),
+    }  # fmt: skip
+    names = [one.item for one in left_out]
+    want = mosaic_of(harmed, without=names).read(range(3), range(2), *ALL)
+    np.testing.assert_array_equal(values, want[0])
+    np.testing.assert_array_equal(count, want[1])
+    np.testing.assert_array_equal(mosaic.read(range(3), range(2), *ALL)[0], values)
+
+
+def test_without_a_readable_item_a_month_is_nodata(harmed):
+    for path in (harmed.folder / "cogs").glob("*/SCL.tif"):
+        path.unlink()
+    values, count, left_out = mosaic_of(harmed, unreadable="leave-out").read_listing(
+        range(3), range(2), *ALL
+    )
+    assert not values.any()
+    assert not count.any()
+    assert len(left_out) == 7
+
+
+def test_only_what_a_window_needs_is_missed(harmed):
+    for name in ("E0105", "E0125"):
+        (harmed.folder / "cogs" / name / "B20.tif").unlink()
+    mosaic = mosaic_of(harmed, unreadable="leave-out")
+    corner = (slice(0, 30), slice(0, 30))  # the eastern tile does not reach it
+    assert mosaic.read_listing([0], [1], *corner)[2] == ()
+    assert mosaic.read_listing([0], [0], *ALL)[2] == ()  # another band
+    assert {one.item for one in mosaic.read_listing([0], [1], *ALL)[2]} == {"E0105", "E0125"}
+
+
+def test_nothing_is_left_out_unless_it_is_asked_for(harmed):
+    (harmed.folder / "cogs" / "W0115" / "B20.tif").unlink()
+    with pytest.raises(MissingError, match="Item W0115, asset B20"):
+        mosaic_of(harmed).read_listing([0], [1], *ALL)
+    lazy = monthly_mosaics(mosaic_of(harmed, unreadable="leave-out"))
+    with pytest.raises(MissingError, match="Item W0115, asset B20"):
+        lazy.s2.isel(time=0).compute(scheduler="sync")
+
+
+@pytest.mark.parametrize("error", [AccessError, InputError])
+def test_what_concerns_all_items_stops(tiny, monkeypatch, error):
+    whole = mosaic_module.read_onto
+
+    def refused(href, *args, **kwargs):
+        if "W0115/B10" in href:
+            raise error("no")
+        return whole(href, *args, **kwargs)
+
+    monkeypatch.setattr(mosaic_module, "read_onto", refused)
+    with pytest.raises(error, match="Item W0115, asset B10: no"):
+        mosaic_of(tiny, unreadable="leave-out").read([0], [0], *ALL)
+
+
+def test_how_assets_are_reached_changes_no_key(tiny, mosaic):
+    other = mosaic_of(tiny, storage=StorageSpec(attempts=2), unreadable="leave-out")
+    assert other.token == mosaic.token
+
+
+# -- on another machine ---------------------------------------------------------------------
+
+
+@settings(max_examples=25, deadline=None)
+@given(st.data())
+def test_a_mosaic_cut_to_a_window_reads_the_same_there(mosaic, whole, data):
+    y, x = (slice(*sorted(data.draw(st.lists(st.integers(0, n), min_size=2, max_size=2,
+            unique=True)))) for n in (64, 96))  # fmt: skip
+    cut = pickle.loads(pickle.dumps(mosaic.within(y, x)))
+    values, count = cut.read(range(3), range(2), y, x)
+    np.testing.assert_array_equal(values, whole[0][..., y, x])
+    np.testing.assert_array_equal(count, whole[1][..., y, x])
+    inside = (slice(y.start, (y.start + y.stop + 1) // 2), x)
+    np.testing.assert_array_equal(cut.read([0], [1], *inside)[0][0, 0], whole[0][0, 1][inside])
+
+
+def test_a_mosaic_cut_to_a_window_keeps_what_it_is_and_drops_what_is_elsewhere(tiny):
+    made = mosaic_of(tiny, storage=StorageSpec(attempts=2), unreadable="leave-out")
+    corner = made.within(slice(0, 16), slice(0, 16))
+    again = pickle.loads(pickle.dumps(corner))
+    for one in (corner, again):
+        assert one.token == made.token
+        assert (one.months, one.storage, one.unreadable) == (
+            made.months, made.storage, made.unreadable,
+        )  # fmt: skip
+        assert one.source == made.source
+        assert one.grid == made.grid
+        ids = [g.id for scenes in one.scenes.values() for s in scenes for g in s.granules]
+        assert ids == ["W0105", "W0115", "W0125"]
+        hrefs = {g.id: g.hrefs for g in made.scenes["2022-01"][0].granules}
+        assert one.scenes["2022-01"][0].granules[0].hrefs == hrefs["W0105"]
+    assert made.within(slice(50, 64), slice(0, 96)).scenes == {}
+
+
+def test_what_a_task_is_sent_is_small(data, planetary):
+    """70 items of real names with all bands."""
+    name = "S2B_MSIL2A_20190629T212529_R043_T06VVN_20201006T080531"
+    path = data / "stac_items" / "planetary_computer" / f"{name}.json"
+    item = pystac.Item.from_file(str(path))
+    items = [item.clone() for _ in range(70)]
+    for k, one in enumerate(items):
+        one.id = f"{item.id}_{k}"
+        one.datetime = datetime(2022, 1, 1, 20, tzinfo=UTC) + timedelta(days=5 * k)
+        for asset in one.assets.values():
+            asset.href = asset.href.replace("2019", f"2{k:03d}")
+    source = SourceSpec(sensor=planetary, items=ItemsSpec(catalog="items"))
+    spec = GridSpec(
+        crs="EPSG:32606", resolution=10, bounds=(420_000, 6_720_000, 460_480, 6_760_480)
+    )
+    grid = make_grid(spec, StoreSpec(chunk=512, shard=512, tile=512))
+    made = make_mosaic(items, source, grid, PeriodSpec(start="2022-01", end="2022-12"))
+    tile = grid.tiles[10]
+    cut = made.within(tile.y, tile.x)
+    assert sum(len(scene.granules) for scenes in cut.scenes.values() for scene in scenes) == 70
+    assert len(pickle.dumps(cut)) < 100_000
+
+
+# -- over the network -----------------------------------------------------------------------
+
+
+def over_http(tiny, url):
+    items = find_items(tiny.source(), QUARTER)
+    for item in items:
+        for asset in item.assets.values():
+            asset.href = asset.href.replace(str(tiny.folder), url)
+    return items
+
+
+@pytest.mark.parametrize("share", [0.0, 0.3])
+def test_a_mosaic_over_the_network_is_the_local_one(tiny, whole, serve_files, monkeypatch, share):
+    monkeypatch.setattr("geocube_ml.raster.remote._FIRST_WAIT_S", 0.01)
+    server = serve_files(tiny.folder)
+    items = over_http(tiny, server.url)
+    storage = StorageSpec(attempts=8, deadline_s=2)
+    made = make_mosaic(items, tiny.source(), tiny.grid, QUARTER, storage=storage)
+    faults = ["slow_down", "too_many", "reset", "lost", "reset_body", "truncated"]
+    with server.faults(share, faults=faults, at_most=2, seed=1):
+        values, count = made.read(range(3), range(2), *ALL)
+    np.testing.assert_array_equal(values, whole[0], strict=True)
+    np.testing.assert_array_equal(count, whole[1], strict=True)
+    assert bool(server.injected()) == bool(share)
+
+
+def test_over_the_network_too_an_item_is_left_out(tiny, serve_files, monkeypatch):
+    monkeypatch.setattr("geocube_ml.raster.remote._FIRST_WAIT_S", 0.01)
+    server = serve_files(tiny.folder)
+    items = over_http(tiny, server.url)
+    made = make_mosaic(
+        items, tiny.source(), tiny.grid, QUARTER,
+        storage=StorageSpec(attempts=2, deadline_s=2), unreadable="leave-out",
+    )  # fmt: skip
+    with server.faults(faults=["truncated"], at_most=999, where=lambda r: "W0115/B20" in r.path):
+        values, count, left_out = made.read_listing([0], range(2), *ALL)
+    want = mosaic_of(tiny, without=["W0115"]).read([0], range(2), *ALL)
+    np.testing.assert_array_equal(values, want[0])
+    np.testing.assert_array_equal(count, want[1])
+    (one,) = left_out
+    assert isinstance(one, LeftOut)
+    assert (one.item, one.asset) == ("W0115", "B20")
+    assert one.href == f"{server.url}/cogs/W0115/B20.tif"
+    assert "cannot be read" in one.reason

@@ -106,7 +106,8 @@ def test_workers_hold_no_more_than_they_are_said_to(archive, planetary, bands, e
     mosaic = make_mosaic(find_items(source, YEAR), source, grid, YEAR)
     said = price(mosaic).worker_bytes
     whole = max(grid.tiles, key=lambda t: (t.y.stop - t.y.start) * (t.x.stop - t.x.start))
-    assert peak_of(mosaic, whole) <= said <= 3 * peak_of(mosaic, whole)
+    peak = min(peak_of(mosaic, whole) for _ in range(3))  # threads of other tests count too
+    assert peak <= said <= 3 * peak
 
 
 def peak_of(mosaic, tile):
@@ -121,10 +122,10 @@ def peak_of(mosaic, tile):
 
 
 def test_the_lines_are_for_people(cloudless):
-    *lines, memory = price(mosaic_of(cloudless)).lines(3)
+    *lines, memory = price(mosaic_of(cloudless)).lines()
     assert lines == [
         "4 items of 3 days in 4 months",
-        "8 tiles, one task each, on 3 threads",
+        "8 tiles, one task each",
         "at most 72 windows to read, 123 kB decoded",
         "164 kB to write before compression",
     ]

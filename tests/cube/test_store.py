@@ -11,8 +11,8 @@ import zarr
 from affine import Affine
 from odc.geo.geobox import GeoBox
 
+from geocube_ml.cube.coords import CLEAR_ATTRS, band_attrs, cube_coords
 from geocube_ml.cube.grid import Grid
-from geocube_ml.cube.mosaic import CLEAR_ATTRS, band_attrs, cube_coords
 from geocube_ml.cube.store import DIGEST, CubeStore, Variable, open_cube
 from geocube_ml.errors import MissingError, StaleTarget
 from geocube_ml.spec.grid import StoreSpec
@@ -201,3 +201,14 @@ def test_what_an_interruption_left_is_swept(filled):
 def test_there_is_no_cube(tmp_path):
     with pytest.raises(MissingError, match=r"no cube at .*cube.zarr.*step `cube`"):
         open_cube(tmp_path / "cube.zarr")
+
+
+def test_a_tile_of_another_recipe_is_not_written(filled):
+    store, before = filled, contents(filled.path)
+    tile = store.grid.tiles[0]
+    other = {name: block * 0 for name, block in values_of(tile).items()}
+    with pytest.raises(StaleTarget, match=r"made anew by another recipe .*d1.*d2"):
+        store.write(tile, other, "d2")
+    assert contents(store.path) == before
+    store.write(tile, values_of(tile), "d1")
+    assert contents(store.path) == before

@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+from concurrent.futures import ThreadPoolExecutor
+
 import numpy as np
 import pytest
 import torch
@@ -194,3 +196,12 @@ def test_it_learns_seasonal_curves():
     x[rng.random((800, 12)) < 0.3] = np.nan
     got = fit((x[:600], label[:600]), width=16, epochs=8)
     assert (got.predict_proba(x[600:]).argmax(axis=1) == label[600:]).mean() > 0.9
+
+
+def test_fits_side_by_side_are_those_one_after_the_other(series):
+    seeds = (0, 1, 2)
+    want = [fit(series, seed=seed, epochs=2) for seed in seeds]
+    with ThreadPoolExecutor(len(seeds)) as pool:
+        got = list(pool.map(lambda seed: fit(series, seed=seed, epochs=2), seeds))
+    for a, b in zip(want, got, strict=True):
+        assert_same_weights(a, b)

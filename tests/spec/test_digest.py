@@ -14,15 +14,36 @@ from geocube_ml.spec.recipe import Recipe
 MODULES = (grid, labels, models, recipe, simulate, source)
 
 EXECUTION_FIELDS = {
+    "ClusterSpec.ahead",
+    "ClusterSpec.attempts",
+    "ClusterSpec.patience",
+    "ClusterSpec.pause",
+    "ClusterSpec.where",
+    "ClusterSpec.workers",
     "EvaluateSpec.bound",
     "EvaluateSpec.reference",
     "ItemsSpec.catalog",
     "ItemsSpec.geoparquet",
+    "ItemsSpec.page_size",
     "ItemsSpec.stac_api",
     "LabelsSpec.path",
+    "Recipe.cluster",
     "Recipe.out",
-    "Recipe.workers",
+    "Recipe.storage",
+    "Recipe.unreadable",
+    "S3Spec.anonymous",
+    "S3Spec.encryption",
+    "S3Spec.endpoint_url",
+    "S3Spec.kms_key",
+    "S3Spec.profile",
+    "S3Spec.region",
+    "S3Spec.requester_pays",
     "SimSpec.folder",
+    "StorageSpec.attempts",
+    "StorageSpec.deadline_s",
+    "StorageSpec.lease_s",
+    "StorageSpec.requests",
+    "StorageSpec.s3",
 }
 """What may differ without making another map.  A field is a result field unless it stands here."""
 
@@ -111,7 +132,9 @@ def test_every_spec_is_frozen_strict_and_documented():
     ("place", "value"),
     [
         ("out", "elsewhere"),
-        ("workers", 7),
+        ("cluster", "processes"),
+        ("storage", {"s3": {"s3://maps": {"anonymous": True}}}),
+        ("unreadable", "leave-out"),
         ("simulate.folder", "elsewhere"),
         ("sources.s2.items.catalog", "elsewhere"),
         ("sources.s2.items", {"geoparquet": "elsewhere", "collections": ["c"]}),

@@ -170,7 +170,7 @@ def test_a_missing_key_is_named(refused, place):
         ("sources", {}, "sources: Dictionary should have at least 1 item"),
         ("predict.model", "oak", "predict.model is 'oak', but models has forest, wide"),
         ("name", "a b", "name: String should match"),
-        ("workers", 0, "workers: Input should be greater than or equal to 1"),
+        ("cluster", {"workers": 0}, "workers: Input should be greater than or equal to 1"),
     ],
 )
 def test_a_wrong_value_is_told_its_place(refused, place, value, said):
@@ -315,8 +315,8 @@ def test_the_bands_are_those_asked_for_in_that_order(write):
         ("${NOTHING:-other}/x", "{folder}/other/x"),
         ("${NOWHERE:-}x", "{folder}/x"),
         ("${NOWHERE:-${x}", "{folder}/${{x"),
-        ("https://host/a/../x", "https://host/a/../x"),
-        ("s3://${PLACE:-b}/x", "s3:///place/x"),
+        ("s3://host/a/../x", "s3://host/a/../x"),
+        ("s3://${NOTHING:-b}/x", "s3://b/x"),
     ],
 )
 def test_locations_are_taken_from_the_recipes_folder(write, tmp_path, monkeypatch, text, want):
@@ -467,3 +467,32 @@ def test_editors_can_have_a_schema():
     assert set(schema["properties"]) == set(Recipe.model_fields)
     assert schema["additionalProperties"] is False
     assert schema["properties"]["period"]["description"] == "The months of the cube."
+
+
+@pytest.mark.parametrize(
+    ("place", "said"),
+    [
+        ("s3:/maps/x", "two slashes after its colon"),
+        ("s3://", "write s3://bucket/prefix"),
+        ("s3:///x", "write s3://bucket/prefix"),
+        ("s3://maps//x", "without empty parts"),
+        ("gs://maps/x", "a folder of this machine or to s3://bucket/prefix"),
+        ("s3://key:word@maps/x", "holds a name or password"),
+    ],
+)
+def test_an_address_that_cannot_be_is_refused(refused, place, said):
+    recipe = values()
+    put(recipe, "out", place)
+    assert said in refused(recipe)
+
+
+def test_an_endpoint_says_how_it_is_spoken_to(refused):
+    recipe = values()
+    put(recipe, "storage", {"s3": {"s3://maps": {"endpoint_url": "127.0.0.1:9000"}}})
+    assert "begins with http:// or https://" in refused(recipe)
+
+
+def test_a_key_that_has_moved_is_told_its_new_place(refused):
+    recipe = values()
+    put(recipe, "workers", 3)
+    assert "cluster: {workers: 3}" in refused(recipe)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import copy
 import hashlib
 import os
+import shutil
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -72,6 +73,26 @@ def recipe(values: dict[str, Any], tmp_path: Path) -> Callable[..., Path]:
         return path
 
     return write
+
+
+@pytest.fixture
+def copied(archive: Archive, tmp_path: Path) -> Path:
+    """An archive that a test may damage."""
+    folder = tmp_path / "archive"
+    shutil.copytree(archive.folder, folder)
+    return folder
+
+
+def cut_short(path: Path) -> bytes:
+    """Take the second half of a file away; returns what it held."""
+    whole = path.read_bytes()
+    path.write_bytes(whole[: len(whole) // 2])
+    return whole
+
+
+def by_size(folder: Path, asset: str) -> list[Path]:
+    """The files of an asset in an archive, those that show the most ground first."""
+    return sorted(folder.glob(f"cogs/*/{asset}.tif"), key=lambda path: -path.stat().st_size)
 
 
 def tree(folder: Path) -> dict[str, str]:

@@ -79,14 +79,6 @@ def test_an_asset_that_the_items_do_not_have_is_named_with_its_neighbours(recipe
     assert "Did you mean 'B04'" in said
 
 
-@pytest.fixture
-def copied(archive: Any, tmp_path: Path) -> Path:
-    """An archive that a test may damage."""
-    folder = tmp_path / "archive"
-    shutil.copytree(archive.folder, folder)
-    return folder
-
-
 def test_a_missing_file_is_said_before_anything_is_written(recipe, copied, tmp_path, capsys):
     gone = sorted(copied.glob("cogs/*/B04.tif"))[3]
     gone.unlink()
@@ -95,23 +87,6 @@ def test_a_missing_file_is_said_before_anything_is_written(recipe, copied, tmp_p
     assert str(gone) in said
     assert "1 of 288 files" in said
     assert not (tmp_path / "out/cube.zarr").exists()
-
-
-def test_a_file_cut_short_names_item_and_asset_and_the_run_goes_on_once_it_is_mended(
-    recipe, copied, tmp_path, capsys
-):
-    cut = max(copied.glob("cogs/*/B04.tif"), key=lambda path: path.stat().st_size)
-    whole = cut.read_bytes()
-    cut.write_bytes(whole[: len(whole) // 2])
-    path = recipe({"sources.s2.items": {"catalog": str(copied / "items")}})
-    said = refused(path, capsys, "cube")
-    assert cut.parent.name in said
-    assert "asset B04" in said
-    assert "cut short" in said
-    assert not (tmp_path / "out/records/cube/done.json").exists()
-
-    cut.write_bytes(whole)
-    assert main([str(path), "cube"]) == 0
 
 
 def test_labels_outside_the_cube_say_where_both_lie(recipe, tmp_path, capsys):

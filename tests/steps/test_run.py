@@ -20,7 +20,9 @@ import xarray as xr
 import yaml
 
 from geocube_ml.cube.store import open_cube
+from geocube_ml.errors import InputError
 from geocube_ml.run import main
+from geocube_ml.steps import runner
 from tests.steps.conftest import stamps, tree
 
 Recipe = Callable[..., Path]
@@ -244,7 +246,7 @@ def test_a_killed_run_goes_on_and_ends_as_an_undisturbed_one(step, recipe, tmp_p
     calm = recipe({"out": str(tmp_path / "calm")}, "calm.yaml")
     assert main([str(calm)]) == 0
 
-    path = recipe({"workers": 1})
+    path = recipe({"cluster": {"workers": 1}})
     records = tmp_path / "out/records" / step / "tiles"
     code, _ = _stop_after(_started(path), records, 2, signal.SIGKILL)
     assert code == -signal.SIGKILL
@@ -262,7 +264,7 @@ def test_a_killed_run_goes_on_and_ends_as_an_undisturbed_one(step, recipe, tmp_p
 
 
 def test_an_interrupt_says_how_to_go_on(recipe, tmp_path):
-    path = recipe({"workers": 1})
+    path = recipe({"cluster": {"workers": 1}})
     records = tmp_path / "out/records/cube/tiles"
     code, said = _stop_after(_started(path, "cube"), records, 1, signal.SIGINT)
     assert code == 130
@@ -273,7 +275,10 @@ def test_an_interrupt_says_how_to_go_on(recipe, tmp_path):
 def test_the_cube_does_not_depend_on_the_number_of_workers(recipe, tmp_path):
     for workers in (1, 3):
         out = str(tmp_path / f"with{workers}")
-        assert main([str(recipe({"workers": workers, "out": out})), "cube", "labels"]) == 0
+        assert (
+            main([str(recipe({"cluster": {"workers": workers}, "out": out})), "cube", "labels"])
+            == 0
+        )
     assert tree(tmp_path / "with1/cube.zarr") == tree(tmp_path / "with3/cube.zarr")
 
 
@@ -324,3 +329,35 @@ def test_the_written_cube_equals_the_lazy_one(finished, tmp_path):
         lazy["s2"].compute().drop_vars("s2_band"), written["s2"].drop_vars("s2_band")
     )
     xr.testing.assert_equal(lazy["s2_clear"].compute(), written["s2_clear"])
+
+
+def test_a_worker_that_does_not_see_the_folder_is_refused(tmp_path, monkeypatch):
+    with pytest.raises(InputError, match=r"does not see .*out\. Take an `out:` that all workers"):
+        runner._settle_in(tmp_path / "out")
+    monkeypatch.delenv("GDAL_CACHEMAX", raising=False)
+    (tmp_path / "run.lock").touch()
+    runner._settle_in(tmp_path)
+    assert os.environ["GDAL_CACHEMAX"] == "128"
+    runner._settle_out()
+    assert "GDAL_CACHEMAX" not in os.environ
+    monkeypatch.setenv("GDAL_CACHEMAX", "512")  # a user's own choice is left
+    runner._settle_in(tmp_path)
+    runner._settle_out()
+    assert os.environ["GDAL_CACHEMAX"] == "512"
+
+
+def test_a_redo_that_is_killed_leaves_nothing_that_counts_as_done(finished, tmp_path, monkeypatch):
+    from geocube_ml.steps import cube
+
+    before = tree(tmp_path / "out/cube.zarr")
+
+    def half(path: Path) -> None:
+        (tmp_path / "out/cube.zarr/s2/c/0/0/0/0").unlink()
+        (tmp_path / "out/cube.zarr/zarr.json").unlink()
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch:
+        patch.setattr(cube, "remove", half)
+        assert main([str(finished), "cube", "--redo"]) == 130
+    assert main([str(finished)]) == 0
+    assert tree(tmp_path / "out/cube.zarr") == before

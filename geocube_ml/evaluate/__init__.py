@@ -1,0 +1,30 @@
+"""How good models are: on splits of the samples, and against a raster that is true everywhere."""
+
+from geocube_ml.evaluate.reference import (
+    HeldOut,
+    evaluate_reference,
+    judge_window,
+    reference_scores,
+)
+from geocube_ml.evaluate.scores import BOUND, MAJORITY
+from geocube_ml.evaluate.splits import (
+    FoldTask,
+    evaluate_models,
+    fold_tasks,
+    gather_scores,
+    judge_fold,
+)
+
+__all__ = [
+    "BOUND",
+    "MAJORITY",
+    "FoldTask",
+    "HeldOut",
+    "evaluate_models",
+    "evaluate_reference",
+    "fold_tasks",
+    "gather_scores",
+    "judge_fold",
+    "judge_window",
+    "reference_scores",
+]

@@ -1,0 +1,140 @@
+"""How good models are against a raster that is true everywhere, where none was trained."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, Self
+
+import numpy as np
+import xarray as xr
+from numpy.typing import NDArray
+
+from geocube_ml.data.samples import HOLDOUT, source_name
+from geocube_ml.evaluate.scores import BOUND, Fold, class_codes, score
+from geocube_ml.kernels.accuracy import confusion
+from geocube_ml.kernels.sampling import blocks
+from geocube_ml.models.bundle import ModelBundle
+from geocube_ml.spec.labels import UNKNOWN, ClassScheme
+
+Note = Callable[[int, int], None]
+
+
+def evaluate_reference(
+    cube: xr.Dataset,
+    samples: xr.Dataset,
+    bundles: Mapping[str, ModelBundle],
+    reference: NDArray[np.uint8],
+    bound: NDArray[np.uint8] | None,
+    *,
+    block_m: float,
+    edge: int = 512,
+    note: Note | None = None,
+) -> list[dict[str, Any]]:
+    """Score models on every pixel of the held-out blocks against a raster that is true.
+
+    Parameters
+    ----------
+    cube : xarray.Dataset
+        With the source variable and ``polygon``.
+    samples : xarray.Dataset
+        Says which blocks are held out, and which polygons were trained on.
+    bundles : mapping of name to ModelBundle
+    reference : (y, x) uint8
+        True class codes, 255 where unknown.
+    bound : (y, x) uint8, optional
+        The best possible map.
+    block_m : float
+        Edge of a block in metres, as the samples were cut.
+    edge : int
+        Rows and columns that are predicted at a time.
+    note : callable, optional
+        Told how many windows are done.
+
+    Returns
+    -------
+    list of dict
+        Scores as `evaluate_models` returns them, with ``split`` "reference".  All are over the same
+        pixels: in a held-out block, in no training polygon, observed in at least one month.
+    """
+    held = HeldOut.of(samples, block_m)
+    windows = _windows(cube, edge)
+    found = []
+    for done, (rows, cols) in enumerate(windows, start=1):
+        window = cube.isel(y=rows, x=cols)
+        known = None if bound is None else bound[rows, cols]
+        found.append(judge_window(window, held, bundles, reference[rows, cols], known))
+        if note is not None:
+            note(done, len(windows))
+    return reference_scores(samples, found)
+
+
+@dataclass(frozen=True)
+class HeldOut:
+    """Which pixels no model has seen."""
+
+    blocks: NDArray[np.int64]
+    """Blocks of the hold-out."""
+    trained: NDArray[np.int32]
+    """Polygons that were trained on."""
+    block_m: float
+    n_class: int
+
+    @classmethod
+    def of(cls, samples: xr.Dataset, block_m: float) -> Self:
+        """Of a sample table."""
+        held = samples["fold_block"].values == HOLDOUT
+        trained = np.unique(samples["polygon"].values[~held])
+        classes = ClassScheme.from_attrs(samples["label"].attrs)
+        blocks_held = np.unique(samples["block"].values[held])
+        return cls(blocks_held, trained[trained > 0], block_m, len(classes.names))
+
+    def pixels(self, window: xr.Dataset) -> NDArray[np.bool_]:
+        """(y, x): in a block of the hold-out and in no polygon that was trained on."""
+        y, x = np.meshgrid(window["y"].values, window["x"].values, indexing="ij")
+        inside = np.isin(blocks(x, y, self.block_m), self.blocks)
+        return inside & ~np.isin(window["polygon"].values, self.trained)
+
+
+def judge_window(
+    window: xr.Dataset,
+    held: HeldOut,
+    bundles: Mapping[str, ModelBundle],
+    reference: NDArray[np.uint8],
+    bound: NDArray[np.uint8] | None,
+) -> dict[str, NDArray[np.int64]]:
+    """Model to (class, class) confusion on a window; parameters as of `evaluate_reference`."""
+    names = [*bundles, *([BOUND] if bound is not None else [])]
+    matrices = {name: np.zeros((held.n_class,) * 2, np.int64) for name in names}
+    chosen = held.pixels(window) & (reference != UNKNOWN)
+    if chosen.any():
+        counts = window[source_name(window)].values[:, :, chosen].transpose(2, 0, 1)
+        found = {name: class_codes(bundle, counts) for name, bundle in bundles.items()}
+        if bound is not None:
+            found[BOUND] = bound[chosen]
+        seen = np.logical_and.reduce([codes != UNKNOWN for codes in found.values()])
+        for name, codes in found.items():
+            matrices[name] += confusion(reference[chosen][seen], codes[seen], held.n_class)
+    return matrices
+
+
+def reference_scores(
+    samples: xr.Dataset, found: Sequence[Mapping[str, NDArray[np.int64]]]
+) -> list[dict[str, Any]]:
+    """The figures of `evaluate_reference` from what was found in each of its windows."""
+    blank: list[Fold] = [
+        (samples["fold_block"].values != HOLDOUT, np.zeros(samples.sizes["sample"], bool))
+    ]
+    return [
+        score(name, "reference", np.sum([one[name] for one in found], axis=0), samples, blank)
+        for name in found[0]
+    ]
+
+
+def _windows(cube: xr.Dataset, edge: int) -> list[tuple[slice, slice]]:
+    rows, cols = cube.sizes["y"], cube.sizes["x"]
+    return [
+        (slice(top, min(top + edge, rows)), slice(left, min(left + edge, cols)))
+        for top in range(0, rows, edge)
+        for left in range(0, cols, edge)
+    ]

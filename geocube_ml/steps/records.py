@@ -1,0 +1,118 @@
+"""What is done of a run: small JSON files, on a disk or in an object store.
+
+What is done is read from records, never from the presence of data.  A step's ``begun.json`` holds
+its inputs (the part of the recipe that decides the result, and the digests of the steps before),
+so that a change is noticed and can be named; ``done.json`` is written after its data.  A tile's
+record is one small object, found by listing: a thousand tiles a request.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any
+
+from geocube_ml.cube.grid import Tile
+from geocube_ml.errors import StaleTarget
+from geocube_ml.files import Place, discard, names, read_json, write_json
+from geocube_ml.spec.base import digest
+from geocube_ml.steps import NAMES
+
+
+class Records:
+    """The records of a run.
+
+    Parameters
+    ----------
+    out : Path or UPath
+        The run's folder.
+    """
+
+    def __init__(self, out: Place) -> None:
+        self._out = out
+
+    def path(self, step: str, name: str) -> Place:
+        """Where one of a step's records is."""
+        return self._out / "records" / step / f"{name}.json"
+
+    def tiles(self, step: str) -> Place:
+        """Folder of the records of a step's tiles."""
+        return self._out / "records" / step / "tiles"
+
+    def left_out(self, step: str) -> Place:
+        """Folder of what tiles were made without; only of those that lack something."""
+        return self._out / "records" / step / "left_out"
+
+    def begin(self, step: str, inputs: Mapping[str, Any]) -> None:
+        """Check that what is there belongs to these inputs; note that the step has begun.
+
+        Raises
+        ------
+        StaleTarget
+            Another recipe, or other inputs, began this step; names what differs.
+        """
+        self.check(step, inputs)
+        path = self.path(step, "begun")
+        if not path.exists():
+            write_json(path, {"digest": digest(inputs), "inputs": inputs})
+
+    def check(self, step: str, inputs: Mapping[str, Any]) -> None:
+        """Refuse if the step was begun with other inputs."""
+        path = self.path(step, "begun")
+        if not path.exists():
+            return
+        before = read_json(path)
+        if before["digest"] != digest(inputs):
+            after = NAMES[NAMES.index(step) :] if step in NAMES else NAMES
+            raise StaleTarget(
+                f"{self._out} holds the result of the step `{step}` from another recipe or other "
+                f"inputs: {_difference(before['inputs'], dict(inputs))}. Take another `out:`, or "
+                f"make it anew with: {' '.join(after)} --redo"
+            )
+
+    def finish(self, step: str, inputs_digest: str, facts: Mapping[str, Any]) -> None:
+        """Note that a step is done; written after its data."""
+        write_json(self.path(step, "done"), {"digest": inputs_digest, "facts": facts})
+        discard(self.path(step, "failed"))
+
+    def facts(self, step: str) -> dict[str, Any] | None:
+        """What a finished step noted, or None if it is not done."""
+        path = self.path(step, "done")
+        if not path.exists():
+            return None
+        facts: dict[str, Any] = read_json(path)["facts"]
+        return facts
+
+    def forget(self, steps: Iterable[str]) -> None:
+        """Remove the records of steps, so that they are made anew."""
+        for step in steps:
+            discard(self._out / "records" / step)
+
+    def pending(self, step: str, tiles: Sequence[Tile]) -> list[Tile]:
+        """Tiles of a step without a record; those that failed last time at the end.
+
+        Else a run would meet nothing but failures at its beginning, and give up.
+        """
+        done = names(self.tiles(step))
+        left = [tile for tile in tiles if f"{tile.name}.json" not in done]
+        path = self.path(step, "failed")
+        failed = set(read_json(path)) if path.exists() else set()
+        return sorted(left, key=lambda tile: tile.name in failed)
+
+
+def _difference(before: dict[str, Any], now: dict[str, Any]) -> str:
+    """The first few values that differ, as a sentence."""
+    a, b = dict(_leaves(before)), dict(_leaves(now))
+    found = [
+        f"{key} was {a.get(key, 'not given')}, is {b.get(key, 'not given')}"
+        for key in dict.fromkeys([*a, *b])
+        if a.get(key) != b.get(key)
+    ]
+    return "; ".join(found[:3]) + (f"; and {len(found) - 3} more" if len(found) > 3 else "")
+
+
+def _leaves(value: Any, at: Sequence[str] = ()) -> Iterable[tuple[str, Any]]:
+    if isinstance(value, Mapping) and value:
+        for key, item in value.items():
+            yield from _leaves(item, (*at, str(key)))
+    else:
+        yield ".".join(at), list(value) if isinstance(value, tuple) else value

@@ -1,0 +1,1 @@
+"""Real servers for tests; every one listens on 127.0.0.1 and ends with the test process."""
