@@ -17,10 +17,10 @@ _WHERE = {
     "evaluate_models": "evaluate",
     "find_items": "cube.catalog",
     "gather_samples": "data.samples",
+    "lazy_cube": "cube.lazy",
     "make_archive": "sim",
     "make_grid": "cube.grid",
     "make_mosaic": "cube.mosaic",
-    "monthly_mosaics": "cube.lazy",
     "open_cube": "cube.store",
     "pin_items": "cube.catalog",
     "predict_map": "predict",
@@ -40,7 +40,7 @@ if TYPE_CHECKING:
     from geocube_ml.cube.catalog import pin_items as pin_items
     from geocube_ml.cube.catalog import read_items as read_items
     from geocube_ml.cube.grid import make_grid as make_grid
-    from geocube_ml.cube.lazy import monthly_mosaics as monthly_mosaics
+    from geocube_ml.cube.lazy import lazy_cube as lazy_cube
     from geocube_ml.cube.mosaic import make_mosaic as make_mosaic
     from geocube_ml.cube.store import open_cube as open_cube
     from geocube_ml.data.samples import gather_samples as gather_samples
@@ -66,10 +66,10 @@ __all__ = [
     "evaluate_models",
     "find_items",
     "gather_samples",
+    "lazy_cube",
     "make_archive",
     "make_grid",
     "make_mosaic",
-    "monthly_mosaics",
     "open_cube",
     "pin_items",
     "predict_map",

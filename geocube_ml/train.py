@@ -11,10 +11,11 @@ import xarray as xr
 from numpy.typing import NDArray
 from sklearn.model_selection import StratifiedGroupKFold
 
-from geocube_ml.data.samples import HOLDOUT, count_polygons, source_name
+from geocube_ml.data.samples import HOLDOUT, count_polygons
+from geocube_ml.data.sources import described
 from geocube_ml.errors import InputError
-from geocube_ml.kernels.scaling import to_physical
-from geocube_ml.models.bundle import Fit, ModelBundle
+from geocube_ml.models.bundle import ModelBundle
+from geocube_ml.models.fit import Fit
 from geocube_ml.models.forest import fit_forest
 from geocube_ml.models.network import fit_network
 from geocube_ml.spec.labels import ClassScheme
@@ -69,38 +70,31 @@ def train_model(
     """
     if rows is None:
         rows = samples["fold_block"].values != HOLDOUT
-    source = samples[source_name(samples)]
     classes = ClassScheme.from_attrs(samples["label"].attrs)
     label = samples["label"].values[rows]
     if not lenient:
         _check_classes(label, classes)
 
-    fit = _fit(source)
-    series = to_physical(source.values[rows], fit.nodata, fit.scale)
+    fit = Fit.model_validate(described(samples))
+    series = fit.stacked({name: samples[name].values[rows] for name in fit.names})
     n_class = len(classes.names)
     if isinstance(spec, ForestSpec):
-        classifier: Any = fit_forest(spec, series, label, n_class, workers=workers)
+        classifier: Any = fit_forest(
+            spec, series, label, n_class, layout=fit.layout, workers=workers
+        )
         n_validation = 0
     else:
         held = _validation(label, samples["block"].values[rows], spec.seed)
         n_validation = int(held.sum())
-        classifier = fit_network(spec, series, label, n_class, validation=held, note=note)
+        classifier = fit_network(
+            spec, series, label, n_class, validation=held, layout=fit.layout, note=note
+        )
     facts = {
         "n_train": len(label) - n_validation,
         "n_validation": n_validation,
         "train_polygons": count_polygons(samples, rows),
     }
     return ModelBundle(name or spec.kind, classifier, fit, classes, facts)
-
-
-def _fit(source: xr.DataArray) -> Fit:
-    return Fit(
-        source=str(source.name),
-        bands=tuple(str(band) for band in source[source.dims[2]].values),
-        months=tuple(int(month) for month in source["time"].dt.month.values),
-        nodata=float(source.attrs["nodata"]),
-        scale=float(source.attrs.get("scale_factor", 1)),
-    )
 
 
 def _check_classes(label: NDArray[Any], classes: ClassScheme) -> None:

@@ -10,7 +10,9 @@ from odc.geo.xr import xr_coords
 
 from geocube_ml.cube.grid import Grid
 from geocube_ml.cube.store import CubeStore, Variable, open_cube
+from geocube_ml.data.sources import described
 from geocube_ml.kernels.mask import has_data
+from geocube_ml.models.fit import Fit
 from geocube_ml.spec.grid import StoreSpec
 from geocube_ml.spec.labels import UNKNOWN, ClassScheme, ClassSpec
 
@@ -81,6 +83,47 @@ def make_cube(
     )  # fmt: skip
 
 
+def add_radar(cube, seed=1):
+    """The cube with a second series, `s1`: bands vv and vh in linear power, its own gaps."""
+    rng = np.random.default_rng(seed)
+    shape = (cube.sizes["time"], 2, *cube["label"].shape)
+    code = np.where(cube["label"] == UNKNOWN, 0, cube["label"]).astype(int)
+    power = (0.02 + 0.05 * code) * rng.gamma(20, 1 / 20, shape)
+    power[np.broadcast_to(rng.random((shape[0], 1, *shape[2:])) < 0.2, shape)] = np.nan
+    attrs = {"nodata": np.nan, "units": "1", "grid_mapping": "spatial_ref"}
+    return cube.assign(
+        s1=(("time", "s1_band", "y", "x"), power.astype("float32"), attrs)
+    ).assign_coords(s1_band=np.array(["vv", "vh"], object))
+
+
+def add_terrain(cube, seed=2):
+    """The cube with a static source, `dem`: elevation and slope, int16 of a tenth, offset 500."""
+    rng = np.random.default_rng(seed)
+    code = np.where(cube["label"] == UNKNOWN, 0, cube["label"]).astype(int)
+    metres = np.stack([520 + 40 * code, 3.0 + code]) + rng.normal(0, 2, (2, *code.shape))
+    counts = np.rint((metres - 500) * 10).astype("int16")
+    counts[:, rng.random(code.shape) < 0.05] = -9999
+    attrs = {
+        "nodata": -9999, "scale_factor": 0.1, "add_offset": 500.0, "units": "m",
+        "grid_mapping": "spatial_ref",
+    }  # fmt: skip
+    return cube.assign(dem=(("dem_band", "y", "x"), counts, attrs)).assign_coords(
+        dem_band=np.array(["elevation", "slope"], object)
+    )
+
+
+def make_still(shape=SHAPE, bands=200, seed=0):
+    """A cube without a time axis: one hyperspectral image, `enmap`, and a DEM."""
+    cube = make_cube(shape, months=1, bands=bands, cloudy=0, seed=seed)
+    image = cube["s2"].isel(time=0, drop=True).rename(s2_band="enmap_band")
+    # the curves peak in time alone; here each class has a band of its own at which it does
+    code = np.where(cube["label"] == UNKNOWN, 0, cube["label"]).astype(int)
+    peak = (np.arange(bands)[:, None, None] - (code + 1) * bands / 5) ** 2
+    image = (image + (1500 * np.exp(-peak / bands)).astype("uint16")).assign_attrs(image.attrs)
+    still = cube.drop_vars(["s2", "s2_band", "time"]).assign(enmap=image)
+    return add_terrain(still)
+
+
 def geobox(shape):
     rows, cols = shape
     bounds = (LEFT, TOP - 10 * rows, LEFT + 10 * cols, TOP)
@@ -91,7 +134,7 @@ def stored(cube, path, chunk=16):
     """The same cube, written as a run writes it and opened again."""
     grid = Grid(geobox(cube["label"].shape), StoreSpec(chunk=chunk, shard=2 * chunk, tile=64))
     store = CubeStore(path, grid)
-    fill = {"s2": cube["s2"].attrs["nodata"], "label": UNKNOWN, "polygon": 0}
+    fill = {name: variable.attrs["nodata"] for name, variable in cube.items()}
     names = list(cube.data_vars)
     store.create(
         [Variable(name, v.dims, v.shape, v.dtype, fill[name], v.attrs) for name, v in cube.items()],
@@ -101,6 +144,11 @@ def stored(cube, path, chunk=16):
     for tile in grid.tiles:
         store.write(tile, {n: cube[n].isel(y=tile.y, x=tile.x).values for n in names})
     return open_cube(path)
+
+
+def fit_of(cube):
+    """What a cube is like, for a model."""
+    return Fit.model_validate(described(cube))
 
 
 def labelled(cube):

@@ -9,12 +9,21 @@ from sklearn import metrics
 from geocube_ml.data.samples import gather_samples
 from geocube_ml.evaluate import BOUND, MAJORITY, evaluate_models, evaluate_reference
 from geocube_ml.kernels.sampling import blocks
-from geocube_ml.models.bundle import Fit, ModelBundle
+from geocube_ml.models.bundle import ModelBundle
 from geocube_ml.models.network import one_thread
 from geocube_ml.spec.labels import UNKNOWN
 from geocube_ml.spec.models import EvaluateSpec, ForestSpec, SamplesSpec, TempCNNSpec
 from geocube_ml.train import train_model
-from tests.seasons import NAMES, curves, make_cube, scheme
+from tests.seasons import (
+    NAMES,
+    add_radar,
+    add_terrain,
+    curves,
+    fit_of,
+    make_cube,
+    make_still,
+    scheme,
+)
 
 N = len(NAMES)
 BLOCK_M = 100
@@ -61,10 +70,7 @@ class Sharp:
 
 
 def sharp(name="sharp"):
-    fit = Fit(
-        source="s2", bands=("b0", "b1", "b2"), months=(10, 11, 12, 1, 2, 3), nodata=0, scale=1e-4
-    )
-    return ModelBundle(name, Sharp(), fit, scheme(), {})
+    return ModelBundle(name, Sharp(), fit_of(make_cube()), scheme(), {})
 
 
 def score_of(said, model, split):
@@ -88,7 +94,7 @@ def assert_figures(score, truth, codes):
 
 
 def codes_of(bundle, samples, rows):
-    return bundle.predict_proba(samples["s2"].values[rows]).argmax(axis=1)
+    return bundle.predict_proba({"s2": samples["s2"].values[rows]}).argmax(axis=1)
 
 
 # --- figures
@@ -317,7 +323,7 @@ def test_reference_figures_are_those_of_a_plain_loop(dark, samples, bundles, tru
     counts = dark["s2"].values[:, :, chosen].transpose(2, 0, 1)
     for score, bundle in zip(got, every.values(), strict=True):
         assert score["split"] == "reference"
-        assert_figures(score, truth[chosen], bundle.predict_proba(counts).argmax(axis=1))
+        assert_figures(score, truth[chosen], bundle.predict_proba({"s2": counts}).argmax(axis=1))
     json.dumps(got, allow_nan=False)
 
 
@@ -375,3 +381,45 @@ def test_background_between_the_polygons_is_judged():
     chosen = judged(cube, samples, reference)
     assert (chosen & (cube["polygon"].values == 0)).any()
     assert score["n_test"] == chosen.sum()
+
+
+# --- several sources
+
+
+@pytest.mark.parametrize("still", [False, True], ids=["three", "still"])
+def test_models_of_several_sources_are_judged(still):
+    cube = make_still(bands=20) if still else add_terrain(add_radar(make_cube()))
+    names = ("dem", "enmap") if still else ("s1", "s2", "dem")
+    samples = gather_samples(cube, SAMPLES)
+    bundles = {name: train_model(samples, spec, name=name) for name, spec in MODELS.items()}
+    said = evaluate_models(samples, bundles, MODELS, ALL)
+    held = samples["fold_block"].values == 0
+    reference = cube["label"].values
+    found = evaluate_reference(
+        cube.chunk(y=16, x=16), samples, bundles, reference, None, block_m=BLOCK_M, edge=16
+    )
+    unseen = np.logical_and.reduce(
+        [~np.isin(cube["polygon"].values, samples["polygon"].values[~held]), reference != UNKNOWN]
+    )
+    y, x = np.meshgrid(cube["y"].values, cube["x"].values, indexing="ij")
+    unseen &= np.isin(blocks(x, y, BLOCK_M), samples["block"].values[held])
+    for score, (name, bundle) in zip(found, bundles.items(), strict=True):
+        counts = {n: samples[n].values[held] for n in names}
+        codes = bundle.predict_proba(counts).argmax(axis=1)
+        assert_figures(score_of(said, name, "block"), samples["label"].values[held], codes)
+        counts = {n: np.moveaxis(cube[n].values[..., unseen], -1, 0) for n in names}
+        assert_figures(score, reference[unseen], bundle.predict_proba(counts).argmax(axis=1))
+
+
+def test_models_may_know_different_sources(samples, bundles, cube, truth):
+    """One was trained before a radar was added to the cube."""
+    every = add_radar(cube)
+    radar = train_model(gather_samples(every, SAMPLES), TREES)
+    both = {"old": bundles["forest"], "new": radar}
+    got = evaluate_reference(every, samples, both, truth, None, block_m=BLOCK_M)
+    (alone,) = evaluate_reference(
+        cube, samples, {"old": bundles["forest"]}, truth, None, block_m=BLOCK_M
+    )
+    assert got[0] == alone
+    assert got[1]["n_test"] == alone["n_test"]
+    assert got[1]["confusion"] != alone["confusion"]

@@ -18,7 +18,7 @@ from geocube_ml.predict import predict_map
 from geocube_ml.spec.labels import ClassScheme
 from geocube_ml.spec.models import ForestSpec, SamplesSpec, TempCNNSpec
 from geocube_ml.train import train_model
-from tests.seasons import NAMES, make_cube, stored
+from tests.seasons import NAMES, add_radar, add_terrain, make_cube, make_still, stored
 
 N = len(NAMES)
 SPECS = {"tempcnn": TempCNNSpec(width=8, epochs=5, batch=32), "forest": ForestSpec(trees=6)}
@@ -80,7 +80,7 @@ def test_a_map_is_a_graph_until_it_is_asked_for(cube, bundle):
 
 def test_a_map_is_the_bundles_answer_on_the_whole(cube, bundle):
     got = predict_map(cube, bundle).compute()
-    prob = bundle.predict_block(cube["s2"].values)
+    prob = bundle.predict_block({"s2": cube["s2"].values})
     assert got["class"].dims == ("y", "x")
     assert got["prob"].dims == ("class_name", "y", "x")
     for row, col in np.ndindex(*cube["label"].shape):
@@ -186,13 +186,22 @@ def test_a_stored_cube_gives_the_same_map(cube, bundle, tmp_path):
 @pytest.mark.parametrize(
     ("change", "said"),
     [
-        (lambda c: c.isel(s2_band=[0, 2]), "bands b0, b1, b2, but the cube has b0, b2"),
-        (lambda c: c.isel(s2_band=[2, 1, 0]), "bands b0, b1, b2, but the cube has b2, b1, b0"),
-        (lambda c: c.isel(time=slice(1, None)), "has 11, 12, 1, 2, 3"),
-        (lambda c: c.isel(time=slice(None, None, -1)), "has 3, 2, 1, 12, 11, 10"),
+        (lambda c: c.isel(s2_band=[0, 2]), "bands b0, b1, b2 of 's2', but the cube has b0, b2"),
+        (
+            lambda c: c.isel(s2_band=[2, 1, 0]),
+            "bands b0, b1, b2 of 's2', but the cube has b2, b1, b0",
+        ),
+        (
+            lambda c: c.isel(time=slice(1, None)),
+            "cube's start on 11-01, 12-01, 01-01, 02-01, 03-01",
+        ),
+        (
+            lambda c: c.isel(time=slice(None, None, -1)),
+            "cube's start on 03-01, 02-01, 01-01, 12-01, 11-01, 10-01",
+        ),
     ],
 )
-def test_other_bands_or_months_are_refused(cube, bundle, change, said):
+def test_other_bands_or_steps_are_refused(cube, bundle, change, said):
     with pytest.raises(GridMismatch, match=said) as error:
         predict_map(change(cube), bundle)
     assert "trained on" in str(error.value)
@@ -206,5 +215,70 @@ def test_the_same_months_of_another_year_are_welcome(cube, bundle):
 
 
 def test_a_cube_without_the_variable_is_refused(cube, bundle):
-    with pytest.raises(InputError, match=r"'s2', the cube has landsat, label, polygon"):
-        predict_map(cube.rename(s2="landsat")[["landsat", "label", "polygon"]], bundle)
+    other = cube.rename(s2="landsat", s2_band="landsat_band")
+    with pytest.raises(InputError, match=r"'s2' \(b0, b1, b2\), the cube has landsat\."):
+        predict_map(other, bundle)
+    with pytest.raises(InputError, match=r"needs s2, but the cube has no source"):
+        predict_map(cube[["label", "polygon"]], bundle)
+
+
+# --- several sources
+
+
+@pytest.fixture(scope="module", params=["three", "still"])
+def several(request):
+    """A cube of three sources or one without a time axis, a corner of it unseen; its bundles."""
+    if request.param == "three":
+        cube = add_terrain(add_radar(make_cube()))
+        cube["s1"][:, :, :3, 7:20] = np.nan
+        cube["s2"][:, :, :3, 7:20] = 0
+    else:
+        cube = make_still(bands=30)
+        cube["enmap"][:, :3, 7:20] = 0
+        cube["dem"][:, :3, 7:20] = -9999
+    samples = gather_samples(cube, SamplesSpec(block_m=100))
+    return cube, {name: train_model(samples, spec, name=name) for name, spec in SPECS.items()}
+
+
+@pytest.mark.parametrize("name", SPECS)
+def test_a_map_of_several_sources_is_the_bundles_answer_on_the_whole(several, name, tmp_path):
+    cube, bundle = several[0], several[1][name]
+    prob = bundle.predict_block({source: cube[source].values for source in bundle.fit.names})
+    dark = np.zeros(cube["label"].shape, bool)
+    dark[:3, 7:20] = True
+    want = np.where(dark, 255, np.nan_to_num(prob).argmax(axis=0))
+    uneven = cube.assign({s: cube[s].chunk(y=5 + 3 * k) for k, s in enumerate(bundle.fit.names)})
+    for data in (cube, cube.chunk(y=16, x=16), uneven, stored(cube, tmp_path / "cube")):
+        with no_compute():
+            lazy = predict_map(data, bundle)
+        got = lazy.compute()
+        np.testing.assert_array_equal(got["class"].values == 255, dark)
+        assert (got["class"].values != want).mean() < 1e-3
+        steps = np.where(dark, 255, np.rint(250 * np.nan_to_num(prob)))
+        assert np.abs(got["prob"].values - steps).max() <= 1
+        assert set(got.coords) == {"y", "x", "spatial_ref", "class_name"}
+    assert lazy["class"].chunks == ((16, 16, 5), (16, 16, 16, 5))
+
+
+def test_each_block_of_each_source_is_read_once(several):
+    cube, bundles = several
+    reads = []
+    lazy = cube.chunk(y=16, x=16)
+    for source in bundles["forest"].fit.names:
+
+        def note(block, block_info=None, source=source):
+            reads.append((source, *block_info[0]["chunk-location"][-2:]))
+            return block
+
+        data = lazy[source].data
+        noted = data.map_blocks(note, dtype=data.dtype, meta=data._meta)
+        lazy = lazy.assign({source: lazy[source].copy(data=noted)})
+    predict_map(lazy, bundles["forest"]).compute(scheduler="synchronous")
+    names = bundles["forest"].fit.names
+    assert sorted(reads) == sorted((n, y, x) for n in names for y in range(3) for x in range(4))
+
+
+def test_a_cube_may_have_more_sources_than_the_model(cube, bundle):
+    xr.testing.assert_identical(
+        predict_map(add_terrain(cube), bundle).compute(), predict_map(cube, bundle).compute()
+    )

@@ -64,7 +64,13 @@ def hills(shape, res=10):
     return (3000 + 1000 * np.sin(x / 170) + 1000 * np.cos(y / 230)).astype("uint16")
 
 
-read = partial(read_onto, nodata=0, dtype="uint16")
+def read_one(*args, **kwargs):
+    """The first band."""
+    (values,) = read_onto(*args, **kwargs)
+    return values
+
+
+read = partial(read_one, nodata=0, dtype="uint16")
 
 
 # -- where the pixels coincide --------------------------------------------------------------
@@ -160,7 +166,7 @@ def test_a_window_has_the_values_of_the_whole(write, method, dtype, res, crs):
     where = source.to_crs(crs, resolution=res) if crs != UTM else source
     left, top = where.transform.c - 33, where.transform.f + 33  # partly beyond the edges
     at = grid(40, 40, res=res, left=left, top=top, crs=crs)
-    how = partial(read_onto, href, nodata=0, dtype=dtype, resampling=method, coarsening=method)
+    how = partial(read_one, href, nodata=0, dtype=dtype, resampling=method, coarsening=method)
     whole = how(at)
     assert (whole > 0).any()
     for window in np.s_[0:7, 0:40], np.s_[13:31, 5:6], np.s_[22:40, 17:39]:
@@ -205,7 +211,7 @@ def test_a_raster_with_south_up_is_the_same_raster(write, method):
 @pytest.mark.parametrize("res", [10, 30])
 @pytest.mark.parametrize("left", [LEFT + 10_000, LEFT + 10_003, LEFT - 10_003])
 def test_where_a_raster_does_not_reach_there_is_nodata(write, method, res, left):
-    got = read_onto(
+    got = read_one(
         write(noise((8, 9))), grid(left=left, res=res),
         nodata=65_535, dtype="uint16", resampling=method, coarsening=method,
     )  # fmt: skip
@@ -235,7 +241,7 @@ def test_the_rasters_own_nodata_becomes_the_one_asked_for(
     missing = asked if stated is None else stated
     if dtype == "float32" or np.iinfo(dtype).min <= missing <= np.iinfo(dtype).max:
         values[2, 2] = missing
-    got = read_onto(
+    got = read_one(
         write(values, nodata=stated), at,
         nodata=asked, dtype=result, resampling=method, coarsening="average",
     )  # fmt: skip
@@ -249,7 +255,7 @@ def test_the_rasters_own_nodata_becomes_the_one_asked_for(
 def test_nan_is_no_data_whatever_the_raster_states(write):
     values = np.float32([[1, np.nan], [-1, 4]])
     for stated, last in ((None, [-1, 4]), (-1, [0, 4])):
-        got = read_onto(write(values, nodata=stated), grid(2, 2), nodata=0, dtype="int16")
+        got = read_one(write(values, nodata=stated), grid(2, 2), nodata=0, dtype="int16")
         assert got.tolist() == [[1, 0], last]
 
 

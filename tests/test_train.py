@@ -5,11 +5,11 @@ import pytest
 
 from geocube_ml.data.samples import gather_samples
 from geocube_ml.errors import InputError
-from geocube_ml.models.bundle import Fit
+from geocube_ml.models.fit import Fit, FitSource
 from geocube_ml.models.network import one_thread
 from geocube_ml.spec.models import ForestSpec, SamplesSpec, TempCNNSpec
 from geocube_ml.train import train_model
-from tests.seasons import NAMES, make_cube, scheme
+from tests.seasons import NAMES, add_radar, add_terrain, fit_of, make_cube, make_still, scheme
 
 NET = TempCNNSpec(width=8, epochs=2, batch=64)
 TREES = ForestSpec(trees=6)
@@ -30,8 +30,12 @@ def samples():
 
 
 def assert_same(a, b, samples):
-    counts = samples["s2"].values
+    counts = counts_of(samples)
     np.testing.assert_array_equal(a.predict_proba(counts), b.predict_proba(counts))
+
+
+def counts_of(samples):
+    return {"s2": samples["s2"].values}
 
 
 def altered(samples, rows):
@@ -56,7 +60,7 @@ def test_every_other_row_counts(samples, spec):
     """Beside the test above, so that it cannot pass for a model that ignores its samples."""
     some = samples["fold_block"].values == 1
     a, b = (train_model(s, spec) for s in (samples, altered(samples, some)))
-    counts = samples["s2"].values
+    counts = counts_of(samples)
     assert not np.array_equal(a.predict_proba(counts), b.predict_proba(counts))
 
 
@@ -74,7 +78,8 @@ def test_a_bundle_says_what_it_was_trained_on(samples, spec):
     assert bundle.name == spec.kind
     assert train_model(samples, TREES, name="mine").name == "mine"
     assert bundle.fit == Fit(
-        source="s2", bands=("b0", "b1", "b2"), months=(10, 11, 12, 1, 2, 3), nodata=0, scale=1e-4
+        sources=(FitSource(name="s2", bands=("b0", "b1", "b2"), nodata=0, scale=1e-4),),
+        steps=("10-01", "11-01", "12-01", "01-01", "02-01", "03-01"),
     )
     assert bundle.classes == scheme()
     used = samples["fold_block"].values != 0
@@ -87,7 +92,7 @@ def validation_of(samples, monkeypatch, **more):
     """Rows that the network is told to hold out, within those that it is given."""
     seen = []
 
-    def fit(spec, series, label, n_class, *, validation, note):
+    def fit(spec, series, label, n_class, *, validation, layout, note):
         seen.append((label, validation))
         raise KeyboardInterrupt
 
@@ -145,7 +150,7 @@ def test_a_class_without_a_training_row(samples, spec):
     gone["fold_block"].values[gone["label"].values == 2] = 0
     with pytest.raises(InputError, match=r"No training row of: grassland; .*block_m"):
         train_model(gone, spec)
-    prob = train_model(gone, spec, lenient=True).predict_proba(gone["s2"].values)
+    prob = train_model(gone, spec, lenient=True).predict_proba(counts_of(gone))
     assert prob.shape[1] == len(NAMES)
     if spec.kind == "forest":
         assert (prob[:, 2] == 0).all()
@@ -165,3 +170,35 @@ def test_samples_from_a_file_train_the_same_model(samples, spec, tmp_path):
 def test_threads_do_not_change_a_forest(samples):
     a, b = (train_model(samples, TREES, workers=workers) for workers in (1, 2))
     assert_same(a, b, samples)
+
+
+# --- several sources
+
+
+@SPECS
+@pytest.mark.parametrize("still", [False, True], ids=["three", "still"])
+def test_every_source_says_something(spec, still):
+    """A model is another one if a source's training rows are."""
+    cube = make_still(bands=2) if still else add_terrain(add_radar(make_cube()))
+    samples = gather_samples(cube, SamplesSpec(block_m=100))
+    bundle = train_model(samples, spec)
+    assert bundle.fit.names == (("dem", "enmap") if still else ("s1", "s2", "dem"))
+    assert bundle.fit.model_dump_json() == fit_of(cube).model_dump_json()  # NaN is not NaN
+    counts = {name: samples[name].values for name in bundle.fit.names}
+    prob = bundle.predict_proba(counts)
+    trained = samples["fold_block"].values != 0
+    for name in bundle.fit.names:
+        other = samples.copy(deep=True)
+        mixed = np.random.default_rng(0).permutation(samples[name].values[trained])
+        other[name].values[trained] = mixed
+        assert not np.array_equal(train_model(other, spec).predict_proba(counts), prob), name
+
+
+@SPECS
+def test_a_model_of_a_cube_without_a_time_axis_learns(spec):
+    samples = gather_samples(make_still((60, 75), bands=200), SamplesSpec(block_m=100))
+    more = {"epochs": 10, "width": 16} if spec.kind == "tempcnn" else {}
+    bundle = train_model(samples, spec.model_copy(update=more))
+    held = samples["fold_block"].values == 0
+    prob = bundle.predict_proba({n: samples[n].values[held] for n in bundle.fit.names})
+    assert (prob.argmax(axis=1) == samples["label"].values[held]).mean() > 0.9

@@ -1,7 +1,7 @@
 """Finding the items of a source, wherever they are listed.
 
-Where they are listed is the matter of `stored` (folders, static catalogs), `pin` (GeoParquet) and
-`stac_api`; here they are filtered and checked, the same for all.
+Where they are listed is the matter of `stored` (folders, static catalogs), `pin` (GeoParquet),
+`stac_api` and `geotiffs` (plain files); here they are filtered and checked, the same for all.
 """
 
 from __future__ import annotations
@@ -13,6 +13,7 @@ from dataclasses import dataclass
 import pystac
 from odc.geo.geom import Geometry, box
 
+from geocube_ml.cube.geotiffs import geotiff_items
 from geocube_ml.cube.items import footprint_bounds, solar_day
 from geocube_ml.cube.pin import items_digest, pin_items, read_items
 from geocube_ml.cube.signatures import check_renewable, unsigned, unsigned_fields
@@ -20,8 +21,8 @@ from geocube_ml.cube.stac_api import search
 from geocube_ml.cube.stored import quiet, stored_items
 from geocube_ml.errors import InputError, NoItemsError
 from geocube_ml.files import place
-from geocube_ml.spec.recipe import PeriodSpec
-from geocube_ml.spec.source import ItemsSpec, SourceSpec
+from geocube_ml.spec.period import PeriodSpec
+from geocube_ml.spec.source import SourceSpec
 from geocube_ml.spec.storage import StorageSpec
 
 __all__ = ["find_items", "items_digest", "pin_items", "read_items"]
@@ -39,7 +40,7 @@ class _Filter:
 
 def find_items(
     source: SourceSpec,
-    period: PeriodSpec,
+    period: PeriodSpec | None,
     area: Geometry | None = None,
     storage: StorageSpec = _STORAGE,
 ) -> list[pystac.Item]:
@@ -49,8 +50,9 @@ def find_items(
     ----------
     source : SourceSpec
         Where to look, and the assets that each item must have.
-    period : PeriodSpec
-        Months, by the items' local solar date.
+    period : PeriodSpec or None
+        Its days, by the items' local solar date; None takes all.  Of a static sensor all items
+        are taken in any case, also those without a date.
     area : Geometry in EPSG:4326, optional
         All items by default.
     storage : StorageSpec
@@ -75,21 +77,22 @@ def find_items(
         A store or site cannot be reached, or refuses.
     """
     spec = source.items
+    if source.sensor.static:
+        period = None
     filters = [
         *_collections(spec.collections),
-        _Filter(
-            f"outside the period {period.start} to {period.end}",
-            lambda item: period.start <= solar_day(item)[:7] <= period.end,
-        ),
+        *([] if period is None else [_within(period)]),
         *([] if area is None else [_Filter("outside the grid", lambda i: _touches(i, area))]),
         _Filter(
             f"cloudier than max_cloud_cover {spec.max_cloud_cover:g} %",
             lambda item: (item.properties.get("eo:cloud_cover") or 0) <= spec.max_cloud_cover,
         ),
     ]
-    where = str(spec.catalog or spec.geoparquet or spec.stac_api)
+    where = str(spec.catalog or spec.geoparquet or spec.stac_api or spec.files)
     with quiet():
-        found = _listed(spec, period, area, storage)
+        found = _listed(source, period, area, storage)
+    if spec.files:  # an item of which no file is wanted has no place, so this comes first
+        _check_assets(found, source.assets, where)
     kept = _once(_filtered(found, filters, where), where)
     _check_assets(kept, source.assets, where)
     check_renewable(kept, source.assets)
@@ -97,18 +100,34 @@ def find_items(
         for asset in item.assets.values():
             asset.href = unsigned(asset.href)
             asset.extra_fields = unsigned_fields(asset.extra_fields)
-    return sorted(kept, key=lambda item: (solar_day(item), item.id))
+    undated = source.sensor.static
+    return sorted(kept, key=lambda item: (_date(item) if undated else solar_day(item), item.id))
 
 
 def _listed(
-    spec: ItemsSpec, period: PeriodSpec, area: Geometry | None, storage: StorageSpec
+    source: SourceSpec, period: PeriodSpec | None, area: Geometry | None, storage: StorageSpec
 ) -> list[pystac.Item]:
     """What the place lists; an API leaves out what does not match."""
+    spec = source.items
     if spec.stac_api:
         return search(spec, period, area, storage)
     if spec.geoparquet:
         return read_items(place(spec.geoparquet, storage))
+    if spec.files:
+        return geotiff_items(source, storage)
     return stored_items(str(spec.catalog), storage)
+
+
+def _within(period: PeriodSpec) -> _Filter:
+    first, last = (day.isoformat() for day in period.days)
+    return _Filter(
+        f"outside the period {period.start} to {period.end}",
+        lambda item: first <= solar_day(item) <= last,
+    )
+
+
+def _date(item: pystac.Item) -> str:
+    return "" if item.datetime is None else item.datetime.date().isoformat()
 
 
 def _once(items: Sequence[pystac.Item], where: str) -> list[pystac.Item]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from typing import Any
@@ -17,12 +18,25 @@ from geocube_ml.raster import opened, signed_when_read
 from geocube_ml.spec.storage import StorageSpec
 
 BOA_OFFSET = 1000
-"""Counts that Sentinel-2's processing baseline 04.00 and later add."""
+"""Counts that Sentinel-2's processing baseline 04.00 and later add to all reflectance bands, of
+Level-1C and Level-2A alike."""
 
-_STORAGE = StorageSpec()
+_FIRST_WITH = (4, 0)
+_MADE_BY_USERS = (99, 99)  # whichever processor: the number says nothing of the offset
 _HALF_GLOBE = 180.0  # degrees
+_STORAGE = StorageSpec()
 
-_PRODUCT_BASELINE = re.compile(r"_N(\d{2})(\d{2})_")
+_BASELINES = (
+    "s2:processing_baseline",
+    "sentinel:processing_baseline",  # Earth Search v0
+    "sentinel2:processing_baseline",
+    "processing:version",  # Copernicus Data Space
+)
+_PRODUCTS = ("s2:product_uri", "sentinel:product_id", "sentinel2:product_title")
+_APPLIED = ("earthsearch:boa_offset_applied", "sentinel:boa_offset_applied")
+_NUMBER = re.compile(r"(\d{1,2})\.(\d{2})")
+_NAME = re.compile(r"_N(\d{2})(\d{2})_")
+_REFLECTANCE_SCALE = (0.00009, 0.00011)  # of one count; that of aerosol and water vapour is 0.001
 
 
 @dataclass(frozen=True)
@@ -31,15 +45,19 @@ class Offset:
 
     counts: int
     evidence: str
+    """The metadata that decide."""
+    doubt: str = ""
+    """The metadata that say otherwise, if any; then the pixels must decide."""
 
 
 def boa_offset(item: pystac.Item) -> Offset:
-    """What baseline 04.00 added to a Sentinel-2 L2A item's counts and is still in them.
+    """What baseline 04.00 added to a Sentinel-2 item's counts and is still in them.
 
     Parameters
     ----------
     item : pystac.Item
-        Of Planetary Computer, Earth Search, or with the same properties.
+        Of Planetary Computer, Earth Search (v0, v1, v2), Copernicus Data Space, or with the same
+        properties.
 
     Returns
     -------
@@ -49,35 +67,108 @@ def boa_offset(item: pystac.Item) -> Offset:
     Raises
     ------
     InputError
-        The item does not say which processing baseline made it.
+        Nothing in the item says it, or it is not of Sentinel-2.
 
     Notes
     -----
-    Earth Search states in ``earthsearch:boa_offset_applied`` that it has taken the offset off
-    already; its ``raster:bands`` list -0.1 all the same and are not looked at.
+    Three things can say it, in this order:
+
+    1. ``earthsearch:boa_offset_applied`` (``sentinel:`` in v0): true where the archive has taken
+       the offset off.  Its ``raster:bands`` state an offset of -0.1 all the same; that is of the
+       product as it was delivered.  False says no more than that nothing was taken off.
+    2. The processing baseline, a property or part of the product's name (``_N0400_``).
+    3. ``raster:bands`` (``raster:offset`` in STAC 1.1) of the reflectance assets.
+
+    Where 2 and 3, or two statements of one kind, differ, the first decides and the other is kept
+    as a doubt.  Metadata were wrong for whole months of real archives, so that
+    `geocube_ml.cube.radiometry` checks each decision against the pixels.
     """
     properties = item.properties
-    if properties.get("earthsearch:boa_offset_applied") is True:
-        return Offset(0, "earthsearch:boa_offset_applied is true")
-    baseline, key = _baseline(properties)
-    if baseline is None:
+    if _is_other(properties):
         raise InputError(
-            f"Item {item.id} does not say its processing baseline (s2:processing_baseline, or "
-            "_N0400_ in s2:product_uri), so whether its counts carry the offset of baseline "
-            "04.00 is not known. Add the property, or set the sensor's `offset: none`."
+            f"Item {item.id} is not of Sentinel-2 (platform {properties.get('platform')}), so "
+            "that its counts have no offset of that kind. Set the sensor's `offset: none`, and "
+            "`scale` and `add_offset` as its collection says."
         )
-    return Offset(
-        BOA_OFFSET if baseline >= (4, 0) else 0, f"{key} {baseline[0]:02}.{baseline[1]:02}"
+    applied = next((key for key in _APPLIED if properties.get(key) is True), None)
+    baselines = _baselines(item)
+    stated = _stated_offsets(item)
+    if applied is not None:
+        without = [f"{said} adds none" for said, added in baselines.items() if added == 0]
+        return Offset(0, f"{applied} is true", ", ".join(without))
+    if baselines:
+        said, added = next(iter(baselines.items()))
+        doubts = [other for other, there in baselines.items() if there != added]
+        if stated and stated != {added}:
+            doubts.append(f"raster:bands state {_listed(stated)} counts")
+        agrees = " and raster:bands" if stated == {added} else ""
+        return Offset(added, f"{said}{agrees}", ", ".join(doubts))
+    if stated in ({0}, {BOA_OFFSET}):
+        return Offset(stated.pop(), "raster:bands")
+    if _made_by_users(item):
+        number = "{:02}.{:02}".format(*_MADE_BY_USERS)
+        doubt = "it is of products made by users, of any processor"
+        return Offset(BOA_OFFSET, f"processing baseline {number}", doubt)
+    raise InputError(
+        f"Item {item.id} does not say its processing baseline (s2:processing_baseline, or "
+        "_N0400_ in s2:product_uri), so whether its counts carry the offset of baseline "
+        "04.00 is not known. Add the property, or set the sensor's `offset: none`."
     )
 
 
-def _baseline(properties: dict[str, Any]) -> tuple[tuple[int, int] | None, str]:
-    stated = str(properties.get("s2:processing_baseline", ""))
-    if match := re.fullmatch(r"(\d+)\.(\d+)", stated):
-        return (int(match[1]), int(match[2])), "s2:processing_baseline"
-    if match := _PRODUCT_BASELINE.search(str(properties.get("s2:product_uri", ""))):
-        return (int(match[1]), int(match[2])), "s2:product_uri"
-    return None, ""
+def _baselines(item: pystac.Item) -> dict[str, int]:
+    """Each statement of the baseline, the first to be believed first, to the counts it adds."""
+    return {
+        f"{key} {number[0]:02}.{number[1]:02}": BOA_OFFSET if number >= _FIRST_WITH else 0
+        for key, number in _numbers(item).items()
+        if number != _MADE_BY_USERS
+    }
+
+
+def _made_by_users(item: pystac.Item) -> bool:
+    return _MADE_BY_USERS in _numbers(item).values()
+
+
+def _numbers(item: pystac.Item) -> dict[str, tuple[int, int]]:
+    """Where a baseline stands to its two numbers."""
+    found: dict[str, tuple[int, int]] = {}
+    for key in _BASELINES:
+        if match := _NUMBER.fullmatch(str(item.properties.get(key, ""))):
+            found[key] = (int(match[1]), int(match[2]))
+    names = {key: str(item.properties.get(key, "")) for key in _PRODUCTS} | {"its name": item.id}
+    for key, name in names.items():
+        if match := _NAME.search(name):
+            found[key] = (int(match[1]), int(match[2]))
+    return found
+
+
+def _stated_offsets(item: pystac.Item) -> set[int]:
+    """Counts that the reflectance assets say are to be taken off."""
+    stated = set()
+    for asset in item.assets.values():
+        fields = asset.extra_fields
+        bands = fields.get("raster:bands") or fields.get("bands") or [{}]
+        for band in bands:
+            scale = band.get("scale", band.get("raster:scale", fields.get("raster:scale")))
+            offset = band.get("offset", band.get("raster:offset", fields.get("raster:offset")))
+            if scale and offset is not None and _between(float(scale), *_REFLECTANCE_SCALE):
+                stated.add(round(-float(offset) / float(scale)))
+    return stated
+
+
+def _between(value: float, low: float, high: float) -> bool:
+    return low <= value <= high
+
+
+def _listed(values: set[int]) -> str:
+    return " and ".join(map(str, sorted(values)))
+
+
+def _is_other(properties: dict[str, Any]) -> bool:
+    """Whether an item says that it is of another mission."""
+    said = [properties.get(key) for key in ("platform", "constellation")]
+    named = [str(name).lower().replace(" ", "-") for name in said if name]
+    return bool(named) and not any(name.startswith(("sentinel-2", "s2")) for name in named)
 
 
 def solar_day(item: pystac.Item) -> str:
@@ -115,9 +206,15 @@ def footprint_bounds(item: pystac.Item) -> tuple[float, float, float, float]:
         raise InputError(f"Item {item.id} has neither bbox nor geometry. Add one.")
     lons, lats = zip(*_positions(item.geometry["coordinates"]), strict=True)
     west, east = min(lons), max(lons)
-    if east - west > _HALF_GLOBE:  # no scene is so wide: it lies across the antimeridian
+    if east - west > _HALF_GLOBE and _apart(lons):
         west, east = min(lon for lon in lons if lon > 0), max(lon for lon in lons if lon < 0)
     return west, min(lats), east, max(lats)
+
+
+def _apart(lons: Sequence[float]) -> bool:
+    """Whether longitudes lie at both sides of the antimeridian; else they go around the globe."""
+    far = all(abs(lon) > _HALF_GLOBE / 2 for lon in lons)
+    return far and any(abs(lon) < _HALF_GLOBE for lon in lons)
 
 
 def asset_geobox(item: pystac.Item, key: str, storage: StorageSpec = _STORAGE) -> GeoBox:
@@ -146,9 +243,8 @@ def stated_geobox(item: pystac.Item, key: str) -> GeoBox | None:
     asset = item.assets.get(key)
     said = item.properties | (asset.extra_fields if asset else {})
     shape, transform = said.get("proj:shape"), said.get("proj:transform")
-    code = said.get("proj:code") or (
-        f"EPSG:{said['proj:epsg']}" if said.get("proj:epsg") is not None else None
-    )
+    epsg = said.get("proj:epsg")
+    code = said.get("proj:code") or (said.get("proj:wkt2") if epsg is None else f"EPSG:{epsg}")
     if shape is None or transform is None or code is None:
         return None
     return GeoBox((int(shape[0]), int(shape[1])), Affine(*transform[:6]), code)

@@ -1,12 +1,13 @@
-"""The lazy cube: windows of a mosaic as the chunks of a dask-backed Dataset.
+"""The lazy cube: windows of mosaics as the chunks of a dask-backed Dataset.
 
 Its chunks are array-likes whose ``__getitem__`` calls `Mosaic.read` for just what was asked: dask
-gets one task a (month, band, window), fuses a slice into it, and a month of a band of a corner
+gets one task a (step, band, window), fuses a slice into it, and a month of a band of a corner
 opens that month's files of that band and their masks, and no others.
 """
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -15,57 +16,96 @@ import numpy as np
 import xarray as xr
 from numpy.typing import NDArray
 
+from geocube_ml.cube.compose import by_band
 from geocube_ml.cube.coords import CLEAR_ATTRS, band_attrs, cube_coords
 from geocube_ml.cube.mosaic import Mosaic
+from geocube_ml.errors import GridMismatch, InputError
 from geocube_ml.spec.base import digest
 
 
-def monthly_mosaics(mosaic: Mosaic, name: str = "s2") -> xr.Dataset:
-    """The lazy cube of one source; building it reads nothing.
+def lazy_cube(mosaics: Mapping[str, Mosaic]) -> xr.Dataset:
+    """The lazy cube of some sources; building it reads nothing.
 
     What cannot be read stops a computation, whatever `Mosaic.unreadable` says: there is no place
     to list what was left out.
 
     Parameters
     ----------
-    mosaic : Mosaic
-        From `make_mosaic`.
-    name : str
-        Of the variable.
+    mosaics : mapping of name to Mosaic
+        From `make_mosaic`, on one grid and, but for those without a time axis, of one period.
 
     Returns
     -------
     xarray.Dataset
-        `name` (time, `name`_band, y, x) of the sensor's dtype, and `name`_clear (time, y, x)
-        uint8, the number of clear observations.  ``time`` is the start of each month.  Chunks
-        are one month, one band, and the grid's chunk edge.
+        Of each source its name (time, `name`_band, y, x) of the sensor's dtype, and `name`_clear
+        (time, y, x) uint8, the number of clear observations; without ``time`` where it has no time
+        axis.  ``time`` is the start of each step.  Chunks are one step, one band (all of
+        them where the composite sees them together), and the grid's chunk edge.
+
+    Raises
+    ------
+    InputError
+        No source.
+    GridMismatch
+        Two lie on different grids, or have different time steps.
     """
-    mosaic = replace(mosaic, unreadable="stop")
-    bands = list(mosaic.source.chosen)
-    rows, cols = mosaic.grid.shape
-    edge = mosaic.grid.store.chunk
-    n = len(mosaic.months)
-    values = _Values(mosaic, (n, len(bands), rows, cols), np.dtype(mosaic.source.sensor.dtype))
-    counts = _Counts(mosaic, (n, rows, cols), np.dtype(np.uint8))
-    geobox = mosaic.grid.geobox
-    place = digest([str(geobox.crs), list(geobox.transform), rows, cols, mosaic.months, edge])
-    key = f"{name}-{mosaic.token}-{place}"
+    if not mosaics:
+        raise InputError("A cube needs at least one source, got none.")
+    _check_same(mosaics)
+    variables: dict[str, Any] = {}
+    for name, mosaic in mosaics.items():
+        variables |= _variables(name, replace(mosaic, unreadable="stop"))
+    steps = next((m.steps for m in mosaics.values() if not m.source.sensor.static), ())
+    bands = {name: list(mosaic.source.chosen) for name, mosaic in mosaics.items()}
+    grid = next(iter(mosaics.values())).grid
+    return xr.Dataset(variables, coords=cube_coords(grid, steps, bands))
+
+
+def _check_same(mosaics: Mapping[str, Mosaic]) -> None:
+    (first, one), *others = mosaics.items()
+    for name, other in others:
+        if other.grid.geobox != one.grid.geobox:
+            raise GridMismatch(
+                f"{first} lies on the grid {one.grid.geobox!r}, {name} on {other.grid.geobox!r}. "
+                "Make both with one grid."
+            )
+    series = {n: m for n, m in mosaics.items() if not m.source.sensor.static}
+    names = {name: [step.name for step in mosaic.steps] for name, mosaic in series.items()}
+    for name, steps in names.items():
+        mine = next(iter(names.values()))
+        if steps != mine:
+            raise GridMismatch(
+                f"{next(iter(names))} has {len(mine)} steps from {mine[0]} to {mine[-1]}, {name} "
+                f"has {len(steps)} from {steps[0]} to {steps[-1]}. Make both with one period."
+            )
+
+
+def _variables(name: str, mosaic: Mosaic) -> dict[str, Any]:
+    sensor, grid = mosaic.source.sensor, mosaic.grid
+    rows, cols = grid.shape
+    n, edge = len(mosaic.steps), grid.store.chunk
+    place = digest([str(grid.geobox.crs), list(grid.geobox.transform), rows, cols, edge])
+    key = f"{name}-{mosaic.digest()}-{digest([step.name for step in mosaic.steps])}-{place}"
     lazy: dict[str, Any] = {"asarray": False, "lock": False}
-    return xr.Dataset(
-        {
-            name: (
-                ("time", f"{name}_band", "y", "x"),
-                da.from_array(values, chunks=(1, 1, edge, edge), name=key, **lazy),
-                band_attrs(mosaic.source),
-            ),
-            f"{name}_clear": (
-                ("time", "y", "x"),
-                da.from_array(counts, chunks=(1, edge, edge), name=f"{key}-clear", **lazy),
-                CLEAR_ATTRS,
-            ),
-        },
-        coords=cube_coords(mosaic.grid, mosaic.months, {name: bands}),
-    )
+    lead, dims = ((), ()) if sensor.static else ((n,), ("time",))
+    values = _Values(mosaic, (*lead, len(mosaic.source.chosen), rows, cols), np.dtype(sensor.dtype))
+    counts = _Counts(mosaic, (*lead, rows, cols), np.dtype(np.uint8))
+    ones = (1,) * len(lead)
+    depth = 1 if by_band(mosaic.composite) else len(mosaic.source.chosen)
+    made: dict[str, Any] = {
+        name: (
+            (*dims, f"{name}_band", "y", "x"),
+            da.from_array(values, chunks=(*ones, depth, edge, edge), name=key, **lazy),
+            band_attrs(sensor, mosaic.composite),
+        )
+    }
+    if mosaic.counted:
+        made[f"{name}_clear"] = (
+            (*dims, "y", "x"),
+            da.from_array(counts, chunks=(*ones, edge, edge), name=f"{key}-clear", **lazy),
+            CLEAR_ATTRS,
+        )
+    return made
 
 
 @dataclass(frozen=True)
@@ -73,14 +113,17 @@ class _Values:
     """A mosaic's values as dask sees them: a shape, a dtype, and slices that read."""
 
     mosaic: Mosaic
-    shape: tuple[int, int, int, int]
+    shape: tuple[int, ...]
     dtype: np.dtype[Any]
-    ndim = 4
+
+    @property
+    def ndim(self) -> int:
+        return len(self.shape)
 
     def __getitem__(self, key: Any) -> NDArray[Any]:
-        (months, bands, y, x), within = _spans(key, self.shape)
-        values: NDArray[Any] = self.mosaic.read(_positions(months), _positions(bands), y, x)[0]
-        return np.asarray(values[within])
+        (*steps, bands, y, x), within = _spans(key, self.shape)
+        found: NDArray[Any] = self.mosaic.read(_steps(steps), _positions(bands), y, x)[0]
+        return np.asarray((found if steps else found[0])[within])
 
 
 @dataclass(frozen=True)
@@ -88,13 +131,23 @@ class _Counts:
     """A mosaic's counts of clear observations, in the same way."""
 
     mosaic: Mosaic
-    shape: tuple[int, int, int]
+    shape: tuple[int, ...]
     dtype: np.dtype[Any]
-    ndim = 3
+
+    @property
+    def ndim(self) -> int:
+        return len(self.shape)
 
     def __getitem__(self, key: Any) -> NDArray[np.uint8]:
-        (months, y, x), within = _spans(key, self.shape)
-        return np.asarray(self.mosaic.read(_positions(months), (), y, x)[1][within])
+        (*steps, y, x), within = _spans(key, self.shape)
+        bands = () if self.mosaic.source.sensor.mask else (0,)  # without a mask data are counted
+        found = self.mosaic.read(_steps(steps), bands, y, x)[1]
+        return np.asarray((found if steps else found[0])[within])
+
+
+def _steps(part: list[slice]) -> range:
+    """Positions of steps; the one of a source without a time axis."""
+    return _positions(part[0]) if part else range(1)
 
 
 def _spans(key: Any, shape: tuple[int, ...]) -> tuple[list[slice], tuple[Any, ...]]:

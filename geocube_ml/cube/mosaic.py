@@ -1,62 +1,59 @@
-"""Scenes become monthly mosaics, one window at a time.
+"""Scenes become the mosaics of time steps, one window at a time.
 
 Strategy.  `Mosaic.read` is the one place where pixels are read, masked and composited, eagerly
-and for any window, bands and months.  A tile's task calls it for everything at once and reads
-each mask once; a chunk of the lazy cube for one month and band.
+and for any window, bands and steps.  A tile's task calls it for everything at once and reads
+each mask once; a chunk of the lazy cube for one step and band.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
-from typing import Any, Literal
+from typing import Any
 
 import numpy as np
 import pystac
 import shapely
 from numpy.typing import NDArray
 
-from geocube_ml.cube.catalog import items_digest
+from geocube_ml.cube.compose import by_band, compose, look, rim_of
 from geocube_ml.cube.grid import Grid
-from geocube_ml.cube.scenes import Granule, Scene, scenes_by_month
-from geocube_ml.errors import AccessError, GeocubeError, MissingError, ReadError
-from geocube_ml.kernels.composite import clear_median
-from geocube_ml.kernels.mask import has_data, is_clear
-from geocube_ml.kernels.radiometry import lower
-from geocube_ml.raster import read_onto
+from geocube_ml.cube.observe import (
+    CannotRead,
+    LeftOut,
+    Observer,
+    Unreadable,
+    Window,
+    trimmed,
+)
+from geocube_ml.cube.scenes import Granule, Scene, scenes_by_step, time_steps
+from geocube_ml.errors import ReadError
+from geocube_ml.kernels.terrain import terrain
 from geocube_ml.spec.base import digest
-from geocube_ml.spec.recipe import PeriodSpec
-from geocube_ml.spec.source import BandSpec, SourceSpec
+from geocube_ml.spec.composite import CompositeSpec, MedianSpec
+from geocube_ml.spec.period import PeriodSpec, TimeStep
+from geocube_ml.spec.sensor import BandSpec
+from geocube_ml.spec.source import SourceSpec
 from geocube_ml.spec.storage import StorageSpec
 
 _STORAGE = StorageSpec()
+_MEDIAN = MedianSpec()
 
-
-Unreadable = Literal["stop", "leave-out"]
-
-
-@dataclass(frozen=True)
-class LeftOut:
-    """An item that a window was made without, and why."""
-
-    item: str
-    asset: str
-    href: str
-    """Without a signature."""
-    reason: str
+__all__ = ["LeftOut", "Mosaic", "Unreadable", "make_mosaic"]
 
 
 @dataclass(frozen=True)
 class Mosaic:
-    """Monthly mosaics of one source, not read yet."""
+    """The mosaics of one source, not read yet."""
 
     source: SourceSpec
+    composite: CompositeSpec
     grid: Grid
-    months: tuple[str, ...]
+    steps: tuple[TimeStep, ...]
+    """Of the time axis; the one step of a source that has none."""
     scenes: dict[str, tuple[Scene, ...]]
-    token: str
-    """Changes with everything that changes a pixel."""
+    """Of each step, by its name."""
     storage: StorageSpec = _STORAGE
     """How assets are reached, and how patiently."""
     unreadable: Unreadable = "stop"
@@ -67,60 +64,93 @@ class Mosaic:
     waits: bool = False
     """Whether an outage is an error also where items are left out: something will try again."""
 
+    @property
+    def counted(self) -> bool:
+        """Whether clear observations are counted: not of a layer that has no mask."""
+        return bool(self.source.sensor.mask) or not self.source.sensor.static
+
+    @property
+    def granules(self) -> Iterable[Granule]:
+        """Every granule of every step."""
+        return (g for scenes in self.scenes.values() for scene in scenes for g in scene.granules)
+
+    @property
+    def rim(self) -> int:
+        """Pixels around a window that are looked at to make it."""
+        masks = max((m.shrink + m.grow for m in self.source.sensor.mask), default=0)
+        return self._edge(list(self.source.chosen.values())) + rim_of(self.composite) + masks
+
+    def digest(self) -> str:
+        """Changes with everything that changes a pixel but the grid's place."""
+        granules = [
+            (name, scene.day, g.id, sorted(g.hrefs.items()), g.offset.counts)
+            for name, scenes in self.scenes.items()
+            for scene in scenes
+            for g in scene.granules
+        ]
+        return digest([self.source.result(), self.composite.result(), granules])
+
     def within(self, y: slice, x: slice) -> Mosaic:
         """The same mosaic for a window: only with the items that touch it, so that it is small."""
-        window = shapely.box(x.start, y.start, x.stop, y.stop)
+        rim = self.rim
+        window = shapely.box(x.start - rim, y.start - rim, x.stop + rim, y.stop + rim)
         tree, places = self._granules
         near: dict[tuple[str, str], list[Granule]] = {}
         for at in np.sort(tree.query(window, predicate="intersects")):
-            month, day, granule = places[at]
+            step, day, granule = places[at]
             cut = replace(granule, outline=granule.outline.intersection(window))
-            near.setdefault((month, day), []).append(cut)
+            near.setdefault((step, day), []).append(cut)
         scenes: dict[str, tuple[Scene, ...]] = {}
-        for (month, day), granules in near.items():
-            scenes[month] = (*scenes.get(month, ()), Scene(day, tuple(granules)))
+        for (step, day), granules in near.items():
+            scenes[step] = (*scenes.get(step, ()), Scene(day, tuple(granules)))
         return replace(self, scenes=scenes)
+
+    def during(self, steps: slice) -> Mosaic:
+        """The same mosaic for some of its steps."""
+        some = self.steps[steps]
+        scenes = {step.name: self.scenes[step.name] for step in some if step.name in self.scenes}
+        return replace(self, steps=some, scenes=scenes)
 
     @cached_property
     def _granules(self) -> tuple[shapely.STRtree, list[tuple[str, str, Granule]]]:
         """Granules by place: a country has 100,000, and each of its tiles asks for a few."""
         places = [
-            (month, scene.day, granule)
-            for month, scenes in self.scenes.items()
+            (step, scene.day, granule)
+            for step, scenes in self.scenes.items()
             for scene in scenes
             for granule in scene.granules
         ]
         return shapely.STRtree([granule.outline for *_, granule in places]), places
 
     def read(
-        self, months: Sequence[int], bands: Sequence[int], y: slice, x: slice
+        self, steps: Sequence[int], bands: Sequence[int], y: slice, x: slice
     ) -> tuple[NDArray[Any], NDArray[np.uint8]]:
         """Read, mask and composite one window.
 
         Parameters
         ----------
-        months, bands : sequences of int
+        steps, bands : sequences of int
             Positions along the two axes.
         y, x : slice
             Rows and columns of the grid.
 
         Returns
         -------
-        values : (month, band, y, x) of the sensor's dtype
-            Median of the clear observations; the sensor's nodata where there is none.
-        count : (month, y, x) uint8
-            Clear observations by the mask (without one: with data in the first band); at most
-            255.
+        values : (step, band, y, x) of the sensor's dtype
+            The composite of the clear observations; the sensor's nodata where there is none.
+        count : (step, y, x) uint8
+            Clear observations by the mask (without one: with data in the first of `bands`); at
+            most 255.
 
         Raises
         ------
         ReadError, MissingError, InputError
             An asset cannot be read; the text names its item.
         """
-        return self.read_listing(months, bands, y, x)[:2]
+        return self.read_listing(steps, bands, y, x)[:2]
 
     def read_listing(
-        self, months: Sequence[int], bands: Sequence[int], y: slice, x: slice
+        self, steps: Sequence[int], bands: Sequence[int], y: slice, x: slice
     ) -> tuple[NDArray[Any], NDArray[np.uint8], tuple[LeftOut, ...]]:
         """`read`, and what was left out of the window; nothing where `unreadable` is ``stop``.
 
@@ -129,26 +159,26 @@ class Mosaic:
         ReadError
             Also where nothing of the window can be read, for what may be an outage.
         """
-        sensor = self.source.sensor
+        sensor, window = self.source.sensor, Window(y, x)
         chosen = [list(self.source.chosen.values())[band] for band in bands]
-        rows, cols = y.stop - y.start, x.stop - x.start
-        values = np.full((len(months), len(chosen), rows, cols), sensor.nodata, sensor.dtype)
-        count = np.zeros((len(months), rows, cols), np.uint8)
+        values = np.full((len(steps), len(chosen), *window.shape), sensor.nodata, sensor.dtype)
+        count = np.zeros((len(steps), *window.shape), np.uint8)
         left_out: dict[str, LeftOut] = {}
         outage, wanted = False, set[str]()
-        if not rows or not cols:
+        if 0 in window.shape:
             return values, count, ()
-        for at, month in enumerate(months):
-            scenes = self.scenes.get(self.months[month], ())
+        reached = window.padded(self.rim)
+        for at, step in enumerate(self.steps[position] for position in steps):
+            scenes = self.scenes.get(step.name, ())
+            near = [(scene, scene.within(reached.y, reached.x)) for scene in scenes]
+            wanted |= {granule.id for _, some in near for granule in some}
             while True:
-                near = [scene.within(y, x) for scene in scenes]
-                wanted |= {granule.id for some in near for granule in some}
-                kept = [tuple(g for g in some if g.id not in left_out) for some in near]
-                seen = [some for some in kept if some]
+                kept = [(s, [g for g in some if g.id not in left_out]) for s, some in near]
+                seen = [(scene, some) for scene, some in kept if some]
                 try:
-                    count[at] = self._month(seen, chosen, y, x, into=values[at])
+                    self._step(seen, chosen, window, step, into=values[at], count=count[at])
                     break
-                except _Unreadable as error:  # it may have been in the masks already: once more
+                except CannotRead as error:  # it may have been in the masks already: once more
                     left_out[error.left_out.item] = error.left_out
                     outage |= error.passing
         if outage and wanted == set(left_out):
@@ -159,133 +189,81 @@ class Mosaic:
             )
         return values, count, tuple(left_out.values())
 
-    def _month(
+    def _step(
         self,
-        scenes: Sequence[Sequence[Granule]],
+        scenes: Sequence[tuple[Scene, Sequence[Granule]]],
         bands: Sequence[BandSpec],
-        y: slice,
-        x: slice,
+        window: Window,
+        step: TimeStep,
         *,
         into: NDArray[Any],
-    ) -> NDArray[np.uint8]:
-        """The (y, x) count of one month; its (band, y, x) values are put into `into`."""
-        nodata = self.source.sensor.nodata
-        into[:] = nodata
-        total = np.zeros(into.shape[1:], np.uint16)
-        seen = [(granules, self._clear(granules, y, x)) for granules in scenes]
-        for _, masks in seen:
-            total += np.logical_or.reduce(masks)
-        if total.any():  # else nothing of the bands would be used: do not open them
-            for k, band in enumerate(bands):
-                stack = [self._observe(granules, masks, band, y, x) for granules, masks in seen]
-                planes = np.stack([plane for plane, _ in stack])
-                clear = np.stack([mask for _, mask in stack])
-                into[k] = clear_median(planes, clear, nodata)
-        return np.minimum(total, 255).astype(np.uint8)
-
-    def _clear(self, granules: Sequence[Granule], y: slice, x: slice) -> list[NDArray[np.bool_]]:
-        """(y, x) of each granule: where it is the first clear one of its scene."""
-        mask = self.source.sensor.mask
-        first = next(iter(self.source.chosen.values()))
-        taken: NDArray[np.bool_] | None = None
-        masks = []
-        for granule in granules:
-            if mask is None:
-                clear = has_data(self._band(granule, first, y, x), self.source.sensor.nodata)
-            else:
-                # a mask's own nodata is not among the clear classes; outside it, 255 is put
-                outside = next(v for v in range(255, -1, -1) if v not in mask.clear)
-                classes = self._load(
-                    granule, mask.asset, "nearest", "nearest", outside, "uint8", y, x
-                )
-                clear = is_clear(classes, mask.clear)
-            if taken is None:
-                taken = clear.copy()
-            else:
-                clear &= ~taken
-                taken |= clear
-            masks.append(clear)
-        return masks
-
-    def _observe(
-        self,
-        granules: Sequence[Granule],
-        masks: Sequence[NDArray[np.bool_]],
-        band: BandSpec,
-        y: slice,
-        x: slice,
-    ) -> tuple[NDArray[Any], NDArray[np.bool_]]:
-        """One scene's (y, x) values of a band, and where they count."""
-        nodata = self.source.sensor.nodata
-        values = np.full(masks[0].shape, nodata, self.source.sensor.dtype)
-        for granule, mask in zip(granules, masks, strict=True):
-            if mask.any():
-                values = np.where(mask, self._band(granule, band, y, x), values)
-        return values, has_data(values, nodata)
-
-    def _band(self, granule: Granule, band: BandSpec, y: slice, x: slice) -> NDArray[Any]:
-        sensor = self.source.sensor
-        values = self._load(
-            granule, band.asset, band.resampling, band.coarsening, sensor.nodata, sensor.dtype, y, x
-        )
-        return lower(values, granule.offset.counts, sensor.nodata)
-
-    def _load(
-        self, granule: Granule, asset: str, resampling: str, coarsening: str,
-        nodata: float, dtype: str, y: slice, x: slice,
-    ) -> NDArray[Any]:  # fmt: skip
-        href = granule.hrefs[asset]
-        try:
-            return read_onto(
-                href,
-                self.grid.geobox[y, x],
-                nodata=nodata,
-                dtype=dtype,
-                resampling=resampling,
-                coarsening=coarsening,
-                storage=self.storage,
+        count: NDArray[np.uint8],
+    ) -> None:
+        """One step's (band, y, x) values and (y, x) count."""
+        sensor, edge = self.source.sensor, self._edge(bands)
+        observer = Observer(sensor, self.grid.geobox, self.storage, self.unreadable, self.waits)
+        wide = window.padded(edge)
+        found = [look(observer, *scene, wide, self.composite) for scene in scenes]
+        clear = [np.logical_or.reduce([mask for _, mask in seen.granules]) for seen in found]
+        # nothing of a scene without a clear pixel would be used: its bands are not opened
+        used = [seen for seen, mask in zip(found, clear, strict=True) if mask.any()]
+        raw = [_base(band) for band in bands]
+        # an observation is chosen by all bands, also where only some are asked for
+        joint = () if by_band(self.composite) else self.source.chosen.values()
+        places = {band: at for at, band in enumerate(dict.fromkeys([*map(_base, joint), *raw]))}
+        every = list(places)
+        as_asked = every == list(bands) and not edge
+        made = into if as_asked else np.full((len(every), *wide.shape), sensor.nodata, sensor.dtype)
+        counted = np.zeros((0, *wide.shape), bool)
+        if used:
+            counted = compose(observer, used, every, wide, step, self.composite, into=made)
+        if sensor.mask:
+            counted = np.stack(clear) if clear else counted
+        total = trimmed(counted, edge).sum(axis=0, dtype=np.uint16)
+        count[:] = np.minimum(total, 255)
+        if as_asked:
+            return
+        spacing = abs(self.grid.geobox.resolution.x)
+        for at, band in enumerate(bands):
+            plane = made[places[raw[at]]]
+            into[at] = (
+                terrain(plane, spacing, sensor.nodata, band.derive)
+                if band.derive
+                else trimmed(plane, edge)
             )
-        except GeocubeError as error:
-            passing = isinstance(error, ReadError) and error.passing
-            if self.unreadable == "leave-out" and _of_one(error) and not (passing and self.waits):
-                left_out = LeftOut(granule.id, asset, href, str(error))
-                raise _Unreadable(left_out, passing) from error
-            told = type(error)(f"Item {granule.id}, asset {asset}: {error}")
-            if isinstance(told, ReadError):
-                told.passing = passing
-            raise told from error
+
+    @staticmethod
+    def _edge(bands: Sequence[BandSpec]) -> int:
+        """Pixels around a window whose values decide it: slopes look at their neighbours."""
+        return int(any(band.derive for band in bands))
 
 
-class _Unreadable(Exception):
-    """An item is to be left out."""
-
-    def __init__(self, left_out: LeftOut, passing: bool) -> None:
-        super().__init__(left_out.reason)
-        self.left_out, self.passing = left_out, passing
-
-
-def _of_one(error: GeocubeError) -> bool:
-    """Whether it is the fault of one raster; refused access would leave out everything."""
-    return isinstance(error, ReadError | MissingError) and not isinstance(error, AccessError)
+def _base(band: BandSpec) -> BandSpec:
+    """The band that a derived one is made of."""
+    return band.model_copy(update={"derive": None}) if band.derive else band
 
 
 def make_mosaic(
-    items: Sequence[pystac.Item],
+    items: Iterable[pystac.Item],
     source: SourceSpec,
     grid: Grid,
-    period: PeriodSpec,
+    period: PeriodSpec | None,
     *,
+    composite: CompositeSpec = _MEDIAN,
     storage: StorageSpec = _STORAGE,
     unreadable: Unreadable = "stop",
 ) -> Mosaic:
-    """Arrange items into months; reads nothing.
+    """Arrange items into time steps; reads nothing.
 
     Parameters
     ----------
-    items : sequence of pystac.Item
+    items : iterable of pystac.Item
     source : SourceSpec
     grid : Grid
-    period : PeriodSpec
+    period : PeriodSpec or None
+        None for a source without a time axis.
+    composite : CompositeSpec
+        How the clear observations of a step become one value.
     storage : StorageSpec
         How assets are reached.
     unreadable : "stop" or "leave-out"
@@ -296,8 +274,6 @@ def make_mosaic(
     InputError
         An item lacks an asset, or does not say what its offset is.
     """
-    scenes = scenes_by_month(items, source, grid.geobox)
-    # two archives may say the same of other pixels
-    files = digest([g.hrefs for month in scenes.values() for s in month for g in s.granules])
-    token = f"{source.digest()}-{items_digest(items)}-{files}"
-    return Mosaic(source, grid, period.months, scenes, token, storage, unreadable)
+    steps = time_steps(source, period)
+    scenes = scenes_by_step(items, source, grid.geobox, steps)
+    return Mosaic(source, composite, grid, steps, scenes, storage, unreadable)

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import re
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import pyarrow as pa
@@ -16,8 +19,9 @@ import stac_geoparquet.arrow
 from pystac.utils import make_absolute_href
 
 from geocube_ml.cube.items import footprint_bounds
+from geocube_ml.cube.rows import FIELDS, OFFSET_FIELDS, items_of_batch, without_nulls
 from geocube_ml.cube.signatures import check_renewable, unsigned_fields
-from geocube_ml.cube.stored import quiet, reached
+from geocube_ml.cube.stored import item_of, quiet, reached
 from geocube_ml.errors import InputError, MissingError, StorageError
 from geocube_ml.files import Place, local_copy, whole_file
 from geocube_ml.spec.base import digest
@@ -25,6 +29,7 @@ from geocube_ml.spec.base import digest
 _TIME = re.compile(r"(\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d)(\.\d*?)?0*(?:Z|\+00:00)")
 _EMPTY: dict[str, Any] = {"geometry": None, "assets": {}}
 """What an item must have, even if there is nothing in it."""
+_ROWS = 5000  # items that are read at a time
 
 
 def pin_items(items: Sequence[pystac.Item], path: Place) -> None:
@@ -53,7 +58,10 @@ def pin_items(items: Sequence[pystac.Item], path: Place) -> None:
             "geometry": row["geometry"] or shapely.geometry.mapping(shapely.box(*bounds)),
             "links": [],  # they lead back to the catalogue
         }
-        rows.append(_EMPTY | unsigned_fields(_without_nulls(row)) | place)
+        said = unsigned_fields(without_nulls(row))
+        # a layer that does not change has no date, but every item has properties
+        place["properties"] = {"datetime": None} | said.get("properties", {})
+        rows.append(_EMPTY | said | place)
     try:
         table = stac_geoparquet.arrow.parse_stac_items_to_arrow(rows).read_all()
     except (pa.ArrowException, ValueError, OverflowError) as error:
@@ -82,11 +90,49 @@ def read_items(path: Place) -> list[pystac.Item]:
     StorageError
         It lies in a store that cannot be reached, or refuses.
     """
+    return list(whole_items(path))
+
+
+def whole_items(path: Place) -> Iterator[pystac.Item]:
+    """`read_items`, one after the other."""
+    where = str(path.absolute())
+    with _parquet(path) as file:
+        for batch in pq.ParquetFile(file).iter_batches(_ROWS):
+            table = pa.Table.from_batches([batch])
+            for row in stac_geoparquet.arrow.stac_table_to_items(table):
+                with quiet():
+                    item = item_of(_EMPTY | dict(without_nulls(row)))
+                for asset in item.assets.values():
+                    asset.href = _absolute(asset.href, where)
+                yield item
+
+
+@dataclass(frozen=True)
+class PinnedItems:
+    """The items of a GeoParquet, read anew each time, a few at a time, and without what no pixel
+    depends on: a country has 100,000, which as they are take 13 GB.
+    """
+
+    path: Place
+    assets: tuple[str, ...]
+    """Keys of those that are read; of others only what they say of offsets is kept."""
+
+    def __iter__(self) -> Iterator[pystac.Item]:
+        """In the order of the file; see `read_items` for errors."""
+        where = str(self.path.absolute())
+        with _parquet(self.path) as file:
+            table = pq.ParquetFile(file)
+            columns = _needed(table.schema_arrow, self.assets)
+            for batch in table.iter_batches(_ROWS, columns=columns):
+                yield from items_of_batch(batch, lambda href: _absolute(href, where))
+
+
+@contextlib.contextmanager
+def _parquet(path: Place) -> Iterator[Path]:
+    """The file on a disk, and errors in our words."""
     try:
         with reached(path), local_copy(path) as file:
-            rows = list(stac_geoparquet.arrow.stac_table_to_items(pq.read_table(file)))
-        with quiet():
-            items = [pystac.Item.from_dict(_EMPTY | dict(_without_nulls(row))) for row in rows]
+            yield file
     except StorageError:
         raise
     except FileNotFoundError as error:
@@ -95,11 +141,29 @@ def read_items(path: Place) -> list[pystac.Item]:
         ) from error
     except (OSError, ValueError, KeyError, TypeError, pystac.STACError) as error:
         raise InputError(f"{path} is not a GeoParquet of STAC items: {error}") from error
-    where = str(path.absolute())
-    for asset in (asset for item in items for asset in item.assets.values()):
-        if not os.path.isabs(asset.href):  # a pin in a store may be of files on this machine
-            asset.href = make_absolute_href(asset.href, where)
-    return items
+
+
+def _needed(schema: pa.Schema, assets: Sequence[str]) -> list[str]:
+    """Names of columns, and of parts of the column of assets."""
+    names = [
+        field.name
+        for field in schema
+        if field.name in ("bbox", "geometry")
+        or field.name.startswith("proj:")
+        or not (pa.types.is_nested(field.type) or pa.types.is_binary(field.type))
+    ]
+    if "assets" in schema.names:
+        for asset in schema.field("assets").type:
+            kept = FIELDS if asset.name in assets else OFFSET_FIELDS
+            names += [f"assets.{asset.name}.{f.name}" for f in asset.type if f.name in kept]
+    return names
+
+
+def _absolute(href: str, where: str) -> str:
+    """An address as it is read; a pin in a store may be of files on this machine."""
+    if "://" in href or os.path.isabs(href):
+        return href
+    return str(make_absolute_href(href, where))
 
 
 def items_digest(items: Iterable[pystac.Item]) -> str:
@@ -119,7 +183,7 @@ def _said(item: pystac.Item) -> dict[str, Any]:
         "properties": item.properties,
         "assets": assets,
     }
-    return dict(_plain(_without_nulls(json.loads(json.dumps(said, default=str)))))
+    return dict(_plain(without_nulls(json.loads(json.dumps(said, default=str)))))
 
 
 def _plain(value: Any) -> Any:
@@ -138,14 +202,4 @@ def _plain(value: Any) -> Any:
         return int(value)
     if isinstance(value, str) and (match := _TIME.fullmatch(value)):
         return match[1] + (match[2] or "").rstrip(".") + "Z"
-    return value
-
-
-def _without_nulls(value: Any) -> Any:
-    """Columns that some items lack come back from Parquet as nulls; it cannot hold empty dicts."""
-    if isinstance(value, dict):
-        kept = {k: _without_nulls(v) for k, v in value.items()}
-        return {k: v for k, v in kept.items() if v is not None and v != {}}
-    if isinstance(value, list):
-        return [_without_nulls(item) for item in value]
     return value

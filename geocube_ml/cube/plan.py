@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -49,13 +50,26 @@ class Price:
         ]
 
 
-def price(mosaic: Mosaic) -> Price:
-    """Count what writing all tiles of a mosaic takes; opens nothing."""
+def price(mosaics: Mapping[str, Mosaic]) -> Price:
+    """Count what writing all tiles of a cube takes; opens nothing."""
+    every = [_price(mosaic) for mosaic in mosaics.values()]
+    return Price(
+        tiles=every[0].tiles,
+        items=sum(one.items for one in every),
+        days=sum(one.days for one in every),
+        months=max(one.months for one in every),
+        reads=sum(one.reads for one in every),
+        read_bytes=sum(one.read_bytes for one in every),
+        write_bytes=sum(one.write_bytes for one in every),
+        worker_bytes=max(one.worker_bytes for one in every),
+    )
+
+
+def _price(mosaic: Mosaic) -> Price:
     source = mosaic.source
     size = np.dtype(source.sensor.dtype).itemsize
     n_band = len(source.chosen)
-    n_mask = 1  # the mask asset, or the first band in its place
-    mask_size = 1 if source.sensor.mask else size
+    n_mask = len(source.sensor.mask)
     reads = read_bytes = worker = 0
     for tile in mosaic.grid.tiles:
         pixels = (tile.y.stop - tile.y.start) * (tile.x.stop - tile.x.start)
@@ -63,31 +77,29 @@ def price(mosaic: Mosaic) -> Price:
         for scenes in mosaic.within(tile.y, tile.x).scenes.values():
             n = [len(scene.granules) for scene in scenes]
             reads += sum(n) * (n_band + n_mask)
-            read_bytes += sum(n) * pixels * (n_band * size + n_mask * mask_size)
-            # masks of all granules; of two bands the planes, of one the ranked copies
+            read_bytes += sum(n) * pixels * (n_band * size + n_mask)
             busiest = max(busiest, pixels * (sum(n) + len(n) * (3 * size + 3)))
-        written = len(mosaic.months) * pixels * (n_band * size + 1)
+        written = len(mosaic.steps) * pixels * (n_band * size + 1)
         worker = max(worker, 2 * written + busiest + _RESAMPLING * pixels)
     rows, cols = mosaic.grid.shape
     return Price(
         tiles=len(mosaic.grid.tiles),
-        items=sum(len(s.granules) for scenes in mosaic.scenes.values() for s in scenes),
+        items=sum(1 for _ in mosaic.granules),
         days=sum(len(scenes) for scenes in mosaic.scenes.values()),
-        months=len(mosaic.months),
+        months=len(mosaic.steps),
         reads=reads,
         read_bytes=read_bytes,
-        write_bytes=len(mosaic.months) * rows * cols * (n_band * size + 1),
+        write_bytes=len(mosaic.steps) * rows * cols * (n_band * size + 1),
         worker_bytes=worker,
     )
 
 
-def missing_files(mosaic: Mosaic) -> list[str]:
+def missing_files(mosaics: Mapping[str, Mosaic]) -> list[str]:
     """A sentence on local files that items name and that are not there, if any."""
     named = {
         href
-        for scenes in mosaic.scenes.values()
-        for scene in scenes
-        for granule in scene.granules
+        for mosaic in mosaics.values()
+        for granule in mosaic.granules
         for href in granule.hrefs.values()
         if "://" not in href and not href.startswith("/vsi")
     }

@@ -1,10 +1,12 @@
-"""Items become scenes: what one overpass saw of the grid, month by month."""
+"""Items become scenes: what one overpass saw of the grid, step by step."""
 
 from __future__ import annotations
 
+from bisect import bisect_right
 from collections import defaultdict
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from datetime import date
 from os.path import commonprefix
 from typing import Any
 
@@ -22,7 +24,11 @@ from geocube_ml.cube.items import (
     solar_day,
     stated_geobox,
 )
+from geocube_ml.spec.period import PeriodSpec, TimeStep
 from geocube_ml.spec.source import SourceSpec
+
+STATIC = TimeStep(date.min, date.max, "static")
+"""The one step of a source without a time axis."""
 
 _MARGIN = 2.0  # pixels; resampling looks so far beyond a footprint's edge
 
@@ -38,6 +44,10 @@ class Granule:
     """What is taken off its counts."""
     outline: Any
     """Footprint as a shapely polygon in pixels of the grid, (column, row)."""
+    cloud_cover: float | None = None
+    """Share of the item that its catalogue says is cloudy, 0 to 1."""
+    grids: Mapping[str, GeoBox] = field(default_factory=dict, compare=False, repr=False)
+    """Of the assets whose grid the item states; not pickled, as a task has no use for it."""
 
     def touches(self, y: slice, x: slice) -> bool:
         """Whether it can have a pixel in a window of the grid."""
@@ -47,12 +57,11 @@ class Granule:
         """Pickled with what its addresses share told once: it is most of what a task is sent."""
         shared = commonprefix(list(self.hrefs.values()))  # noqa: RUF071  of any text
         ends = {asset: href[len(shared) :] for asset, href in self.hrefs.items()}
-        return _unpickled, (self.id, shared, ends, self.offset, self.outline)
+        return _unpickled, (self.id, shared, ends, self.offset, self.outline, self.cloud_cover)
 
 
-def _unpickled(id: str, shared: str, ends: dict[str, str], offset: Offset, outline: Any) -> Granule:
-    hrefs = {asset: shared + end for asset, end in ends.items()}
-    return Granule(id, hrefs, offset, outline)
+def _unpickled(id: str, shared: str, ends: dict[str, str], *rest: Any) -> Granule:
+    return Granule(id, {asset: shared + end for asset, end in ends.items()}, *rest)
 
 
 @dataclass(frozen=True)
@@ -60,6 +69,7 @@ class Scene:
     """The granules of one solar day: one observation of each pixel that any of them covers."""
 
     day: str
+    """``YYYY-MM-DD``, or nothing for items without a date."""
     granules: tuple[Granule, ...]
 
     def within(self, y: slice, x: slice) -> tuple[Granule, ...]:
@@ -67,67 +77,164 @@ class Scene:
         return tuple(g for g in self.granules if g.touches(y, x))
 
 
-def scenes_by_month(
-    items: Sequence[pystac.Item], source: SourceSpec, geobox: GeoBox
+def time_steps(source: SourceSpec, period: PeriodSpec | None) -> tuple[TimeStep, ...]:
+    """The steps of a source: those of the period, or the one of a source without a time axis."""
+    if source.sensor.static:
+        return (STATIC,)
+    assert period is not None  # noqa: S101  a recipe with a series has a period
+    return period.steps
+
+
+def scenes_by_step(
+    items: Iterable[pystac.Item],
+    source: SourceSpec,
+    geobox: GeoBox,
+    steps: Sequence[TimeStep],
 ) -> dict[str, tuple[Scene, ...]]:
-    """Scenes of each month, in the order of their days.
+    """Scenes of each time step, in the order of their days.
 
     Parameters
     ----------
-    items : sequence of pystac.Item
+    items : iterable of pystac.Item
     source : SourceSpec
         The assets that are read, and the rule for offsets.
     geobox : GeoBox
         The grid.
+    steps : sequence of TimeStep
+        In order, without a gap between them.  Items outside are left out.
 
     Returns
     -------
-    dict of ``YYYY-MM`` to scenes
-        Months without a scene are not in it.  Within a scene the newest processing baseline
-        comes first, and where granules overlap the first that is clear counts.
+    dict of the step's name to scenes
+        Steps without a scene are not in it.  Within a scene the newest processing baseline
+        comes first, and where granules overlap the first that is clear and has data counts.
 
     Raises
     ------
     InputError
-        An item does not say what its offset is, or lacks an asset.
+        An item does not say what its offset is, lacks an asset, or has no date.
     """
-    days: dict[str, list[pystac.Item]] = defaultdict(list)
+    places = _Places(geobox)
+    days: dict[str, list[tuple[str, Granule]]] = defaultdict(list)
     for item in items:
-        days[solar_day(item)].append(item)
+        day = "" if source.sensor.static and not _dated(item) else solar_day(item)
+        days[day].append((_baseline(item), _granule(item, source, places)))
 
-    months: dict[str, list[Scene]] = defaultdict(list)
+    starts = [step.start for step in steps]
+    found: dict[str, list[Scene]] = defaultdict(list)
     for day in sorted(days):
-        ordered = sorted(days[day], key=lambda item: item.id)
-        ordered.sort(key=_baseline, reverse=True)
-        granules = tuple(_granule(item, source, geobox) for item in ordered)
-        months[day[:7]].append(Scene(day, granules))
-    return {month: tuple(scenes) for month, scenes in months.items()}
+        at = bisect_right(starts, date.fromisoformat(day)) - 1 if day else 0
+        if at < 0 or (day and not steps[at].holds(date.fromisoformat(day))):
+            continue
+        ordered = sorted(days[day], key=lambda pair: pair[1].id)
+        ordered.sort(key=lambda pair: pair[0], reverse=True)
+        found[steps[at].name].append(Scene(day, tuple(granule for _, granule in ordered)))
+    return {name: tuple(scenes) for name, scenes in found.items()}
+
+
+def _dated(item: pystac.Item) -> bool:
+    return item.datetime is not None or "start_datetime" in item.properties
 
 
 def _baseline(item: pystac.Item) -> str:
     return str(item.properties.get("s2:processing_baseline", ""))
 
 
-def _granule(item: pystac.Item, source: SourceSpec, geobox: GeoBox) -> Granule:
+def _granule(item: pystac.Item, source: SourceSpec, places: _Places) -> Granule:
+    cloud = item.properties.get("eo:cloud_cover")
+    grids = places.grids(item, source.assets)
     return Granule(
         id=item.id,
-        hrefs={key: asset_href(item, key) for key in source.assets},
-        offset=boa_offset(item) if source.sensor.offset == "sentinel-2-boa" else Offset(0, "none"),
-        outline=_outline(item, source.assets, geobox),
+        hrefs={key: _href(item, key) for key in source.assets},
+        offset=boa_offset(item) if source.sensor.offset == "sentinel-2-boa" else _NO_OFFSET,
+        outline=places.outline(item, grids),
+        cloud_cover=None if cloud is None else float(cloud) / 100,
+        grids=grids,
     )
 
 
-def _outline(item: pystac.Item, assets: Sequence[str], geobox: GeoBox) -> Any:
-    """Where the item's rasters reach, which is more than where its geometry says data are."""
-    stated = [box for key in assets if (box := stated_geobox(item, key)) is not None]
-    if stated:
-        # the assets of an item cover the same ground
-        extent = max((box.extent for box in stated), key=lambda e: float(e.area))
-        step = max(extent.boundingbox.span_x, extent.boundingbox.span_y) / 20
-        there = extent.to_crs(str(geobox.crs), resolution=step)
-    else:
-        outline = item.geometry or shapely.geometry.mapping(shapely.box(*footprint_bounds(item)))
-        there = Geometry(outline, "EPSG:4326").to_crs(str(geobox.crs), resolution=0.05)
+def _href(item: pystac.Item, key: str) -> str:
+    asset = item.assets.get(key)
+    if asset is not None and "://" in asset.href and "?" not in asset.href:
+        return asset.href  # nothing is to be done to it, a million times
+    return asset_href(item, key)
+
+
+_NO_OFFSET = Offset(0, "none")
+
+
+class _Places:
+    """Where items lie on a grid; found once for all that share theirs, as of a tile of
+    Sentinel-2.
+    """
+
+    def __init__(self, geobox: GeoBox) -> None:
+        self._geobox = geobox
+        self._stated: dict[tuple[Any, ...], GeoBox] = {}
+        self._grids: dict[tuple[Any, ...], Mapping[str, GeoBox]] = {}
+        self._outlines: dict[tuple[Any, ...], Any] = {}
+
+    def grids(self, item: pystac.Item, assets: Sequence[str]) -> Mapping[str, GeoBox]:
+        """The grids of assets, as far as they are stated; one mapping for all that are alike."""
+        stated = {}
+        for key in assets:
+            grid = self._of(item, key)
+            if grid is not None:
+                stated[key] = grid
+        same = (*stated, *map(id, stated.values()))  # these live as long as this
+        return self._grids.setdefault(same, stated)
+
+    def _of(self, item: pystac.Item, key: str) -> GeoBox | None:
+        asset = item.assets.get(key)
+        if asset is None:
+            return None
+        own, shared = asset.extra_fields, item.properties
+        shape, transform = own.get("proj:shape"), own.get("proj:transform")
+        said = (
+            tuple(shape) if shape else _text(shared.get("proj:shape")),
+            tuple(transform) if transform else _text(shared.get("proj:transform")),
+            *[own.get(name) or shared.get(name) for name in _PROJECTION],
+        )
+        if said in self._stated:
+            return self._stated[said]
+        grid = stated_geobox(item, key)
+        if grid is not None:
+            self._stated[said] = grid
+        return grid
+
+    def outline(self, item: pystac.Item, grids: Mapping[str, GeoBox]) -> Any:
+        """Where rasters reach, which is more than where an item's geometry says data are."""
+        if not grids:
+            outline = item.geometry or shapely.geometry.mapping(
+                shapely.box(*footprint_bounds(item))
+            )
+            there = Geometry(outline, "EPSG:4326").to_crs(str(self._geobox.crs), resolution=0.05)
+            return _in_pixels(there, self._geobox)
+        known = tuple(map(id, grids.values()))
+        if known not in self._outlines:
+            self._outlines[known] = _outline(grids, self._geobox)
+        return self._outlines[known]
+
+
+_PROJECTION = ("proj:code", "proj:epsg", "proj:wkt2")
+
+
+def _text(value: Any) -> Any:
+    """A list as what can be looked up."""
+    return tuple(value) if isinstance(value, list) else value
+
+
+def _outline(grids: Mapping[str, GeoBox], geobox: GeoBox) -> Any:
+    # the assets of an item cover the same ground
+    widest = max(
+        grids.values(), key=lambda box: abs(box.transform.determinant) * box.shape[0] * box.shape[1]
+    )
+    extent = widest.extent
+    step = max(extent.boundingbox.span_x, extent.boundingbox.span_y) / 20
+    return _in_pixels(extent.to_crs(str(geobox.crs), resolution=step), geobox)
+
+
+def _in_pixels(there: Geometry, geobox: GeoBox) -> Any:
     to_pixels = ~geobox.transform
     matrix = (to_pixels.a, to_pixels.b, to_pixels.d, to_pixels.e, to_pixels.c, to_pixels.f)
     return affine_transform(there.geom, matrix).buffer(_MARGIN)

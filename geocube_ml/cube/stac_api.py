@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Iterator
-from datetime import date, timedelta
+from datetime import timedelta
 from itertools import islice
 from typing import Any
 from urllib.parse import urljoin
@@ -18,10 +18,11 @@ from pystac_client.exceptions import APIError
 from pystac_client.stac_api_io import StacApiIO
 from pystac_client.warnings import DoesNotConformTo
 
+from geocube_ml.cube.stored import item_of
 from geocube_ml.cube.web import patient_io
 from geocube_ml.errors import GeocubeError, InputError, MissingError, NoItemsError
 from geocube_ml.files import redacted
-from geocube_ml.spec.recipe import PeriodSpec
+from geocube_ml.spec.period import PeriodSpec
 from geocube_ml.spec.source import ItemsSpec
 from geocube_ml.spec.storage import StorageSpec
 
@@ -35,7 +36,7 @@ _COUNTED = 100  # items; enough to say which condition leaves none
 
 
 def search(
-    spec: ItemsSpec, period: PeriodSpec, area: Geometry | None, storage: StorageSpec
+    spec: ItemsSpec, period: PeriodSpec | None, area: Geometry | None, storage: StorageSpec
 ) -> list[pystac.Item]:
     """What an API has of the collections, within the period and the area.
 
@@ -44,8 +45,8 @@ def search(
     spec : ItemsSpec
         Its `filter` is applied by the API.  Its `max_cloud_cover` is too where the API says that
         it understands such conditions; the caller filters all the same.
-    period : PeriodSpec
-        A day more at either end, as months go by solar date.
+    period : PeriodSpec, optional
+        A day more at either end, as steps go by solar date; all of time without it.
     area : Geometry in EPSG:4326, optional
         May have several parts, as it has across the antimeridian.
     storage : StorageSpec
@@ -130,14 +131,17 @@ class _Api:
             page = self._io.read_json(pystac.Link.from_dict(follow), parameters=parameters)
 
 
-def _search(api: _Api, period: PeriodSpec, area: Geometry | None) -> list[pystac.Item]:
+def _search(api: _Api, period: PeriodSpec | None, area: Geometry | None) -> list[pystac.Item]:
     spec = api.spec
     if spec.filter is not None and not api.filters:
         raise InputError(
             f"{spec.stac_api} does not say that it understands CQL2-JSON filters. Leave out "
             "`items.filter`; `max_cloud_cover` works with every API."
         )
-    where = {"datetime": _interval(period), "intersects": None if area is None else area.json}
+    where = {
+        "datetime": None if period is None else _interval(period),
+        "intersects": None if area is None else area.json,
+    }
     found: list[Any] = []
     fair = _at_most(spec.max_cloud_cover) if api.filters and spec.max_cloud_cover < 100 else None
     if fair is not None:
@@ -150,7 +154,7 @@ def _search(api: _Api, period: PeriodSpec, area: Geometry | None) -> list[pystac
         found = list(api.features(spec.filter, **where))
     if not found:
         raise NoItemsError(_nothing_matched(api, period, area, where))
-    return [pystac.Item.from_dict(item, preserve_dict=False) for item in found]
+    return [item_of(item) for item in found]
 
 
 def _at_most(percent: float) -> dict[str, Any]:
@@ -165,7 +169,7 @@ def _all_of(conditions: list[dict[str, Any]]) -> dict[str, Any]:
 
 
 def _nothing_matched(
-    api: _Api, period: PeriodSpec, area: Geometry | None, where: dict[str, Any]
+    api: _Api, period: PeriodSpec | None, area: Geometry | None, where: dict[str, Any]
 ) -> str:
     """Which of the conditions that the API applied itself leaves nothing."""
 
@@ -173,26 +177,28 @@ def _nothing_matched(
         n = len(list(islice(api.features(*filters, **conditions), _COUNTED)))
         return f"{n} or more" if n == _COUNTED else str(n)
 
-    spec, within = api.spec, f"{period.start} to {period.end}"
-    counts = [f"{some(datetime=where['datetime'])} within the period alone"]
+    spec = api.spec
+    conditions, counts = ["grid"] if area is not None else [], []
+    if period is not None:
+        conditions.append(f"period {period.start} to {period.end}")
+        counts.append(f"{some(datetime=where['datetime'])} within the period alone")
     if area is not None:
         counts.append(f"{some(intersects=where['intersects'])} within the grid alone")
     if spec.filter is not None:
         counts.append(f"{some(spec.filter)} that pass `filter` alone")
+    within = f" within the {' and the '.join(conditions)}" if conditions else ""
     return (
-        f"The STAC API {spec.stac_api} has no item of {', '.join(spec.collections)} within the "
-        f"grid and {within}{' that passes `filter`' if spec.filter else ''}. Of these collections "
-        f"it has {', '.join(counts)}, {some()} in all. Widen the condition that leaves none, or "
+        f"The STAC API {spec.stac_api} has no item of {', '.join(spec.collections)}{within}"
+        f"{' that passes `filter`' if spec.filter else ''}. Of these collections it has "
+        f"{', '.join([*counts, f'{some()} in all'])}. Widen the condition that leaves none, or "
         "correct the collection's name."
     )
 
 
 def _interval(period: PeriodSpec) -> str:
-    """A day more at either end, as the months go by solar date."""
-    first = date.fromisoformat(period.start + "-01") - timedelta(days=1)
-    year, month = map(int, period.end.split("-"))
-    last = date(year + month // 12, month % 12 + 1, 1)
-    return f"{first}T00:00:00Z/{last}T23:59:59Z"
+    """A day more at either end, as the steps go by solar date."""
+    first, last = period.days
+    return f"{first - timedelta(days=1)}T00:00:00Z/{last + timedelta(days=1)}T23:59:59Z"
 
 
 def _unanswered(spec: ItemsSpec, error: Exception) -> str:

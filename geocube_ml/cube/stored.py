@@ -25,6 +25,7 @@ from geocube_ml.spec.storage import StorageSpec
 _Read = Callable[[str], str | bytes]
 _WRONG = (pystac.STACError, pystac.STACTypeError, KeyError, ValueError, TypeError, AttributeError)
 _NOT_FOUND = (404, 410)
+_DATES = ("datetime", "start_datetime", "end_datetime")
 
 
 def stored_items(location: str, storage: StorageSpec) -> list[pystac.Item]:
@@ -80,12 +81,31 @@ def parse_item(content: dict[str, Any], href: str) -> pystac.Item:
         It is not a STAC item.
     """
     try:
-        item = pystac.Item.from_dict(content, href=href)
+        item = item_of(content, href)
     except _WRONG as error:
         raise InputError(
             f"{href} is not a STAC item: {type(error).__name__} {error}. Mend it, or remove it."
         ) from error
     item.make_asset_hrefs_absolute()
+    return item
+
+
+def item_of(content: dict[str, Any], href: str | None = None) -> pystac.Item:
+    """An item from its JSON, which need not have a date: layers that do not change have none.
+
+    Raises
+    ------
+    STACError, KeyError, ValueError, TypeError, AttributeError
+        It is not a STAC item.
+    """
+    properties = content.get("properties") or {}
+    if any(properties.get(key) for key in _DATES):
+        return pystac.Item.from_dict(content, href=href)
+    # pystac makes none without a date
+    dated = {"properties": properties | {"datetime": "1970-01-01T00:00:00Z"}}
+    item = pystac.Item.from_dict(content | dated, href=href)
+    item.datetime = None
+    del item.properties["datetime"]
     return item
 
 

@@ -1,4 +1,4 @@
-"""The sample table: the series of labelled pixels, gathered once from the cube.
+"""The sample table: what all sources know of labelled pixels, gathered once from the cube.
 
 xbatcher hands out one patch a storage chunk, so each chunk that holds a sample is read once, and
 chunks without one are not read.  The pixels are picked from a patch by a kernel.
@@ -17,9 +17,9 @@ from numpy.typing import NDArray
 from sklearn.model_selection import StratifiedGroupKFold
 from xbatcher import BatchGenerator
 
+from geocube_ml.data.sources import deciding, source_names
 from geocube_ml.errors import InputError
-from geocube_ml.kernels.mask import has_data
-from geocube_ml.kernels.sampling import blocks, draw, gather
+from geocube_ml.kernels.sampling import any_data, blocks, draw, gather
 from geocube_ml.spec.labels import UNKNOWN
 from geocube_ml.spec.models import SamplesSpec
 
@@ -30,49 +30,68 @@ HOLDOUT = 0
 
 
 def gather_samples(cube: xr.Dataset, spec: SamplesSpec = _DEFAULT) -> xr.Dataset:
-    """The series of labelled pixels.
+    """What all sources know of labelled pixels.
 
     Parameters
     ----------
     cube : xarray.Dataset
-        One source variable (time, band, y, x), ``label`` and ``polygon`` (y, x).
+        Sources, each with a band dimension of its own: series NAME (time, NAME_band, y, x), static
+        ones NAME (NAME_band, y, x); ``label`` and ``polygon`` (y, x).
     spec : SamplesSpec
         How many pixels of a polygon, and how folds are cut.
 
     Returns
     -------
     xarray.Dataset
-        Along ``sample``: the source (sample, time, band) as counts, ``label`` uint8, ``polygon``
-        int32, ``x`` and ``y`` (metres), ``block`` int64, ``fold_block`` and ``fold_polygon``
-        int16; row by row as the map lies, however the cube is chunked.  A polygon lies wholly
-        in one fold of either kind: its block is that of the mean of its pixels.  Attribute
-        ``n_unobserved`` counts labelled pixels left out because no month has an observation.
+        Along ``sample``: series (sample, time, NAME_band) and static sources (sample, NAME_band) as
+        counts, ``label`` uint8, ``polygon`` int32, ``x`` and ``y`` (metres), ``block`` int64,
+        ``fold_block`` and ``fold_polygon`` int16; row by row as the map lies, however the cube is
+        chunked.  A polygon lies wholly in one fold of either kind: its block is that of the mean of
+        its pixels.  Attribute ``n_unobserved`` counts labelled pixels left out because no series
+        has an observation in any step, or, without series, no static source has data.
 
     Raises
     ------
     InputError
-        No labelled pixel, or fewer blocks, polygons or samples of any class than folds.
+        No source, no labelled pixel, or fewer blocks, polygons or samples of any class than folds.
     """
-    name = source_name(cube)
-    shape = _chunk_shape(cube[name])
-    rows, cols, polygon, label = _drawn(cube, spec, shape)
-    series, observed = _series(cube[name], rows, cols, shape)
+    names = source_names(cube)
+    if not names:
+        raise InputError(
+            "The cube has no source: no variable NAME with a dimension NAME_band. It has "
+            f"{', '.join(str(name) for name in cube) or 'none'}. Run the step `cube` first."
+        )
+    rows, cols, polygon, label = _drawn(cube, spec)
+    values = {name: _values(cube[name], rows, cols) for name in names}
+    decide = deciding(cube)
+    observed = np.logical_or.reduce(
+        [any_data(values[name], cube[name].attrs["nodata"]) for name in decide]
+    )
     if not observed.any():
         raise InputError(
-            f"None of the {len(rows)} labelled pixels has an observation in any month. Widen the "
-            "period, raise max_cloud_cover, or look at the mask's `clear` values."
+            f"None of the {len(rows)} labelled pixels has an observation in any step of "
+            f"{', '.join(decide)}. Widen the period, raise max_cloud_cover, or look at the mask's "
+            "`clear` values."
         )
-    rows, cols, series = rows[observed], cols[observed], series[observed]
-    polygon, label = polygon[observed], label[observed]
+    rows, cols, polygon, label = (part[observed] for part in (rows, cols, polygon, label))
 
     x, y = cube["x"].values[cols], cube["y"].values[rows]
     block = _blocks(x, y, polygon, spec.block_m)
     owner = np.where(polygon > 0, polygon, -1 - np.unique(block, return_inverse=True)[1])
 
-    band = cube[name].dims[1]
+    sources = {
+        name: (
+            ("sample", *(dim for dim in cube[name].dims if dim not in ("y", "x"))),
+            values[name][observed],
+            _kept_attrs(cube[name]),
+        )
+        for name in names
+    }
+    bands = {f"{name}_band": cube[f"{name}_band"] for name in names}
+    time = {"time": _steps(cube)} if any("time" in cube[name].dims for name in names) else {}
     return xr.Dataset(
         {
-            name: (("sample", "time", band), series, _kept_attrs(cube[name])),
+            **sources,
             "label": ("sample", label, _kept_attrs(cube["label"])),
             "polygon": ("sample", polygon.astype(np.int32), {"nodata": 0}),
             "x": ("sample", x, {"units": "m"}),
@@ -81,25 +100,9 @@ def gather_samples(cube: xr.Dataset, spec: SamplesSpec = _DEFAULT) -> xr.Dataset
             "fold_block": ("sample", _folds(label, block, spec, "spatial blocks")),
             "fold_polygon": ("sample", _folds(label, owner, spec, "polygons")),
         },
-        coords={"time": cube["time"], band: cube[band]},
-        attrs={"source": name, "n_unobserved": int((~observed).sum())},
+        coords=time | bands,
+        attrs={"n_unobserved": int((~observed).sum())},
     ).drop_vars("spatial_ref", errors="ignore")
-
-
-def source_name(data: xr.Dataset) -> str:
-    """Name of the variable of observations: the one with time and its own band dimension.
-
-    Raises
-    ------
-    InputError
-        There is none, or more than one.
-    """
-    names = [str(n) for n, v in data.items() if "time" in v.dims and f"{n}_band" in v.dims]
-    if len(names) != 1:
-        raise InputError(
-            f"One variable with `time` and its own band dimension is needed, got {names or 'none'}."
-        )
-    return names[0]
 
 
 def count_polygons(samples: xr.Dataset, rows: NDArray[np.bool_]) -> int:
@@ -108,10 +111,16 @@ def count_polygons(samples: xr.Dataset, rows: NDArray[np.bool_]) -> int:
     return len(np.unique(polygons[polygons > 0]))
 
 
-def _chunk_shape(source: xr.DataArray) -> tuple[int, int]:
+def _steps(cube: xr.Dataset) -> xr.DataArray:
+    """The time axis by itself: the bounds of its steps stay in the cube."""
+    attrs = {key: value for key, value in cube["time"].attrs.items() if key != "bounds"}
+    return xr.DataArray(cube["time"].values, dims="time", attrs=attrs)
+
+
+def _chunk_shape(variable: xr.DataArray) -> tuple[int, int]:
     """Rows and columns of a storage chunk; of the whole array where it is not chunked."""
-    sizes = dict(source.chunksizes)
-    rows, cols = (max(sizes[dim]) if sizes else source.sizes[dim] for dim in ("y", "x"))
+    sizes = dict(variable.chunksizes)
+    rows, cols = (max(sizes[dim]) if sizes else variable.sizes[dim] for dim in ("y", "x"))
     return rows, cols
 
 
@@ -133,10 +142,11 @@ def _patches(
         yield high * (at // across), wide * (at % across), patch
 
 
-def _drawn(cube: xr.Dataset, spec: SamplesSpec, shape: tuple[int, int]) -> tuple[NDArray[Any], ...]:
+def _drawn(cube: xr.Dataset, spec: SamplesSpec) -> tuple[NDArray[Any], ...]:
     """Row, column, polygon and label of the pixels that are taken, row by row."""
     found: list[tuple[NDArray[Any], ...]] = []
     fill = {"label": UNKNOWN, "polygon": 0}
+    shape = _chunk_shape(cube["label"])
     for top, left, patch in _patches(cube[["label", "polygon"]], shape, fill):
         label = patch["label"].values
         row, col = np.nonzero(label != UNKNOWN)
@@ -161,20 +171,16 @@ def _drawn(cube: xr.Dataset, spec: SamplesSpec, shape: tuple[int, int]) -> tuple
     return rows, cols, polygon, label
 
 
-def _series(
-    source: xr.DataArray, rows: NDArray[Any], cols: NDArray[Any], shape: tuple[int, int]
-) -> tuple[NDArray[Any], NDArray[np.bool_]]:
-    """(n, time, band) counts of the pixels, and where any month was observed."""
-    n_time, n_band = source.shape[:2]
-    out = np.empty((len(rows), n_time, n_band), source.dtype)
-    high, wide = shape
+def _values(source: xr.DataArray, rows: NDArray[Any], cols: NDArray[Any]) -> NDArray[Any]:
+    """(n, time, band) counts of the pixels of a series, (n, band) of a static source."""
+    out = np.empty((len(rows), *source.shape[:-2]), source.dtype)
+    shape = high, wide = _chunk_shape(source)
     fill = {"source": source.attrs["nodata"]}
     for top, left, patch in _patches(source.to_dataset(name="source"), shape, fill):
         here = np.flatnonzero((rows // high == top // high) & (cols // wide == left // wide))
         if here.size:
             out[here] = gather(patch["source"].values, rows[here] - top, cols[here] - left)
-    observed = np.asarray(has_data(out, source.attrs["nodata"]).any(axis=(1, 2)))
-    return out, observed
+    return out
 
 
 def _blocks(

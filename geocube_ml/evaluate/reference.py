@@ -10,7 +10,7 @@ import numpy as np
 import xarray as xr
 from numpy.typing import NDArray
 
-from geocube_ml.data.samples import HOLDOUT, source_name
+from geocube_ml.data.samples import HOLDOUT
 from geocube_ml.evaluate.scores import BOUND, Fold, class_codes, score
 from geocube_ml.kernels.accuracy import confusion
 from geocube_ml.kernels.sampling import blocks
@@ -36,7 +36,7 @@ def evaluate_reference(
     Parameters
     ----------
     cube : xarray.Dataset
-        With the source variable and ``polygon``.
+        With the sources of the models and ``polygon``.
     samples : xarray.Dataset
         Says which blocks are held out, and which polygons were trained on.
     bundles : mapping of name to ModelBundle
@@ -55,7 +55,7 @@ def evaluate_reference(
     -------
     list of dict
         Scores as `evaluate_models` returns them, with ``split`` "reference".  All are over the same
-        pixels: in a held-out block, in no training polygon, observed in at least one month.
+        pixels: in a held-out block, in no training polygon, observed in at least one step.
     """
     held = HeldOut.of(samples, block_m)
     windows = _windows(cube, edge)
@@ -104,11 +104,12 @@ def judge_window(
     bound: NDArray[np.uint8] | None,
 ) -> dict[str, NDArray[np.int64]]:
     """Model to (class, class) confusion on a window; parameters as of `evaluate_reference`."""
-    names = [*bundles, *([BOUND] if bound is not None else [])]
-    matrices = {name: np.zeros((held.n_class,) * 2, np.int64) for name in names}
+    judged = [*bundles, *([BOUND] if bound is not None else [])]
+    matrices = {name: np.zeros((held.n_class,) * 2, np.int64) for name in judged}
     chosen = held.pixels(window) & (reference != UNKNOWN)
     if chosen.any():
-        counts = window[source_name(window)].values[:, :, chosen].transpose(2, 0, 1)
+        names = dict.fromkeys(name for bundle in bundles.values() for name in bundle.fit.names)
+        counts = {name: np.moveaxis(window[name].values[..., chosen], -1, 0) for name in names}
         found = {name: class_codes(bundle, counts) for name, bundle in bundles.items()}
         if bound is not None:
             found[BOUND] = bound[chosen]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
@@ -42,8 +43,8 @@ def score(
     }
 
 
-def class_codes(bundle: ModelBundle, counts: NDArray[Any]) -> NDArray[np.uint8]:
-    """(n, time, band) counts -> (n,) class codes, 255 where no month was observed."""
+def class_codes(bundle: ModelBundle, counts: Mapping[str, NDArray[Any]]) -> NDArray[np.uint8]:
+    """Counts as of `ModelBundle.predict_proba` -> (n,) class codes, 255 if nothing was observed."""
     return most_likely(bundle.predict_proba(counts).T, UNKNOWN)
 
 

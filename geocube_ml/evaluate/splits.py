@@ -174,7 +174,7 @@ def _folds(samples: xr.Dataset, split: str, seed: int) -> Iterator[Fold]:
 def _confusion(
     bundle: ModelBundle, samples: xr.Dataset, test: NDArray[np.bool_]
 ) -> NDArray[np.int64]:
-    counts = samples[bundle.fit.source].values[test]
+    counts = {name: samples[name].values[test] for name in bundle.fit.names}
     label = samples["label"].values[test]
     return confusion(label, class_codes(bundle, counts), len(bundle.classes.names))
 

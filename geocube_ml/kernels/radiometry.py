@@ -7,6 +7,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from geocube_ml.kernels.mask import has_data
+from geocube_ml.kernels.select import where
+
 
 def lower(values: NDArray[Any], by: int, nodata: float) -> NDArray[Any]:
     """Counts brought down by a constant, with nodata left as it is.
@@ -15,7 +18,7 @@ def lower(values: NDArray[Any], by: int, nodata: float) -> NDArray[Any]:
     ----------
     values : any shape, integer
         Counts.
-    by : int
+    by : int, at least 0
         What was added to every count, such as 1000 since Sentinel-2's baseline 04.00.
     nodata : float
         Count of a pixel without data.
@@ -36,5 +39,7 @@ def lower(values: NDArray[Any], by: int, nodata: float) -> NDArray[Any]:
         return values
     info = np.iinfo(values.dtype)
     darkest = int(nodata) + 1 if nodata < info.max else info.min
-    lowered = np.maximum(values.astype(np.int32) - by, darkest)
-    return np.where(values == nodata, values, lowered.astype(values.dtype))
+    # raised before they are lowered, counts do not leave their dtype
+    lowered = np.maximum(values, min(darkest + by, info.max))
+    lowered -= np.int64(min(by, info.max - darkest)).astype(values.dtype)  # wraps around, and back
+    return where(has_data(values, nodata), lowered, values)

@@ -7,6 +7,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from geocube_ml.kernels.mask import has_data
+
 
 def draw(groups: NDArray[Any], limit: int, rng: np.random.Generator) -> NDArray[np.intp]:
     """At most `limit` members of each group, drawn at random.
@@ -40,19 +42,41 @@ def draw(groups: NDArray[Any], limit: int, rng: np.random.Generator) -> NDArray[
 
 
 def gather(block: NDArray[Any], rows: NDArray[Any], cols: NDArray[Any]) -> NDArray[Any]:
-    """Series of single pixels of a block.
+    """Values of single pixels of a block.
 
     Parameters
     ----------
-    block : (time, band, y, x)
+    block : (..., y, x)
+        Leading axes are free: (time, band) of a series, (band) of a static source.
     rows, cols : (n,) integers
         Within the block.
 
     Returns
     -------
-    (n, time, band), contiguous
+    (n, ...), contiguous
     """
-    return np.ascontiguousarray(np.moveaxis(block[:, :, rows, cols], -1, 0))
+    return np.ascontiguousarray(np.moveaxis(block[..., rows, cols], -1, 0))
+
+
+def any_data(values: NDArray[Any], nodata: float) -> NDArray[np.bool_]:
+    """True for pixels of which any value is not nodata.
+
+    Parameters
+    ----------
+    values : (n, ...)
+        Of n pixels: (time, band) of a series, (band) of a static source.
+    nodata : float
+
+    Returns
+    -------
+    (n,) bool
+
+    Examples
+    --------
+    >>> any_data(np.uint16([[[0, 0], [0, 3]], [[0, 0], [0, 0]]]), nodata=0)
+    array([ True, False])
+    """
+    return np.asarray(has_data(values, nodata).any(axis=tuple(range(1, values.ndim))))
 
 
 def blocks(x: NDArray[Any], y: NDArray[Any], edge: float) -> NDArray[np.int64]:

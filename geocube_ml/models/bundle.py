@@ -9,7 +9,7 @@ from __future__ import annotations
 import hashlib
 import zipfile
 import zlib
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Self
@@ -20,14 +20,14 @@ import skops.io
 from numpy.typing import NDArray
 from sklearn.ensemble import RandomForestClassifier
 
-from geocube_ml.errors import GridMismatch, InputError, MissingError
+from geocube_ml.errors import InputError, MissingError
 from geocube_ml.files import Place, local_copy, read_json, whole_folder, write_json
-from geocube_ml.kernels.scaling import to_physical
+from geocube_ml.kernels.sampling import any_data
+from geocube_ml.models.fit import Fit
 from geocube_ml.models.forest import ForestClassifier
 from geocube_ml.models.network import NetworkClassifier
 from geocube_ml.models.scaling import Scaling
 from geocube_ml.models.tempcnn import TempCNN
-from geocube_ml.spec.base import Spec
 from geocube_ml.spec.labels import ClassScheme
 from geocube_ml.spec.models import ForestSpec, TempCNNSpec
 
@@ -42,31 +42,12 @@ _DAMAGE = (
 """What reading a damaged bundle can raise."""
 
 
-class Fit(Spec):
-    """What a cube must be like for a model to be used on it."""
+FORMAT = 2
+"""Of ``bundle.json``; 1 knew one source only."""
 
-    source: str
-    """Variable of the cube."""
-    bands: tuple[str, ...]
-    months: tuple[int, ...]
-    """Calendar month (1 to 12) of each step."""
-    nodata: float
-    scale: float
-
-    def check(self, bands: tuple[str, ...], months: tuple[int, ...]) -> None:
-        """Refuse a cube that differs.
-
-        Raises
-        ------
-        GridMismatch
-            Names what differs, with both values.
-        """
-        for what, has, needs in (("bands", bands, self.bands), ("months", months, self.months)):
-            if has != needs:
-                raise GridMismatch(
-                    f"The model was trained on the {what} {_list(needs)}, but the cube has "
-                    f"{_list(has)}. Make a cube with those {what}, or train on this one."
-                )
+_AT_ONCE = 65_536  # pixels that are predicted at a time
+_FLOATS = 2**24  # values that they may have: with many bands and steps they are fewer
+_FEWEST = 2048  # a network's pass
 
 
 @dataclass(frozen=True)
@@ -80,23 +61,61 @@ class ModelBundle:
     facts: dict[str, Any]
     """Digests, number of samples, training curve: what is known of how it was made."""
 
-    def predict_proba(self, counts: NDArray[Any]) -> NDArray[np.float32]:
-        """(n, time, band) counts -> (n, class); NaN where no month was observed.
+    def predict_proba(self, counts: Mapping[str, NDArray[Any]]) -> NDArray[np.float32]:
+        """Probabilities of single pixels.
 
-        Series without any observation never reach the model.
+        Parameters
+        ----------
+        counts : mapping of source to (n, time, band) or, of a static one, (n, band) array
+            As stored; sources that the model does not know are no matter.
+
+        Returns
+        -------
+        (n, class) float32
+            NaN where no series has an observation in any step (without series: no static source
+            has data); such pixels never reach the model.
         """
-        series = to_physical(counts, self.fit.nodata, self.fit.scale)
-        seen = ~np.isnan(series).all(axis=(1, 2))
-        prob = np.full((len(series), len(self.classes.names)), np.nan, np.float32)
-        if seen.any():
-            prob[seen] = self.classifier.predict_proba(series[seen])
+        n, at_once = len(counts[self.fit.names[0]]), self._at_once
+        prob = np.full((n, len(self.classes.names)), np.nan, np.float32)
+        seen = np.zeros(n, bool)
+        for start in range(0, n, at_once):
+            some = slice(start, start + at_once)
+            for source in self.fit.deciding:
+                seen[some] |= any_data(counts[source.name][some], source.nodata)
+        rows = np.flatnonzero(seen)
+        for start in range(0, len(rows), at_once):
+            chosen = rows[start : start + at_once]
+            series = self.fit.stacked({name: counts[name][chosen] for name in self.fit.names})
+            prob[chosen] = self.classifier.predict_proba(series)
         return prob
 
-    def predict_block(self, counts: NDArray[Any]) -> NDArray[np.float32]:
-        """(time, band, y, x) counts -> (class, y, x); NaN where no month was observed."""
-        n_time, n_band, rows, cols = counts.shape
-        series = counts.reshape(n_time, n_band, -1).transpose(2, 0, 1)
-        return np.ascontiguousarray(self.predict_proba(series).T).reshape(-1, rows, cols)
+    def predict_block(self, counts: Mapping[str, NDArray[Any]]) -> NDArray[np.float32]:
+        """Probabilities of a block of the cube.
+
+        Parameters
+        ----------
+        counts : mapping of source to (time, band, y, x) or, of a static one, (band, y, x) array
+            As stored, of one and the same window.
+
+        Returns
+        -------
+        (class, y, x) float32
+            NaN where nothing was observed, as of `predict_proba`.
+        """
+        rows, cols = counts[self.fit.names[0]].shape[-2:]
+        pixels = {}
+        for name in self.fit.names:
+            flat = counts[name].reshape(*counts[name].shape[:-2], -1)
+            pixels[name] = np.moveaxis(flat, -1, 0)
+        prob = self.predict_proba(pixels)
+        return np.ascontiguousarray(prob.T).reshape(-1, rows, cols)
+
+    @property
+    def _at_once(self) -> int:
+        """Pixels that are predicted at a time: memory does not grow with the block."""
+        values = self.fit.layout.n_channel * self.fit.n_step
+        whole = _FLOATS // values // _FEWEST * _FEWEST
+        return min(max(whole, _FEWEST), _AT_ONCE)
 
     def digest(self) -> str:
         """16 hex digits over the weights or trees, and what they are used with."""
@@ -123,6 +142,7 @@ class ModelBundle:
             write_json(
                 partial / "bundle.json",
                 {
+                    "format": FORMAT,
                     "name": self.name,
                     "spec": self.classifier.spec.model_dump(mode="json"),
                     "fit": self.fit.model_dump(mode="json"),
@@ -141,7 +161,8 @@ class ModelBundle:
         MissingError
             There is none.
         InputError
-            It is damaged, or its weights do not fit its description.
+            It is damaged, its weights do not fit its description, or another version of the
+            package wrote it.
         """
         if not (folder / "bundle.json").exists():
             raise MissingError(f"There is no model at {folder}. Run the step `train` first.")
@@ -152,10 +173,13 @@ class ModelBundle:
     def _read(cls, local: Path, folder: Place) -> Self:
         try:
             said = read_json(local / "bundle.json")
+            _check_format(said, folder)
             classes = ClassScheme.model_validate(said["classes"])
             fit = Fit.model_validate(said["fit"])
             classifier = _load(local, said, fit, len(classes.names))
             return cls(said["name"], classifier, fit, classes, said["facts"])
+        except InputError:
+            raise
         except _DAMAGE as error:
             raise InputError(
                 f"The model at {folder} is damaged ({type(error).__name__}: {error}). "
@@ -176,27 +200,34 @@ def _arrays(classifier: Classifier) -> Iterator[NDArray[Any]]:
         yield state["values"]
 
 
+def _check_format(said: dict[str, Any], folder: Place) -> None:
+    found = said.get("format", 1)
+    if found != FORMAT:
+        raise InputError(
+            f"The model at {folder} was written by another version of the package: its format is "
+            f"{found}, this one reads {FORMAT}. Train it again: --redo train."
+        )
+
+
 def _load(folder: Path, said: dict[str, Any], fit: Fit, n_class: int) -> Classifier:
+    layout = fit.layout
     if said["spec"]["kind"] == "forest":
         forest = skops.io.load(folder / "forest.skops", trusted=_SKOPS_TYPES)
         _same("forest", type(forest).__name__, RandomForestClassifier.__name__)
-        _same("forest's inputs", forest.n_features_in_, len(fit.months) * len(fit.bands))
+        _same("forest's inputs", forest.n_features_in_, layout.n_feature(fit.n_step))
         if max(forest.classes_) >= n_class:
             raise ValueError(f"the forest has a class {max(forest.classes_)} of {n_class}")
-        return ForestClassifier(ForestSpec.model_validate(said["spec"]), forest, n_class)
+        return ForestClassifier(ForestSpec.model_validate(said["spec"]), layout, forest, n_class)
     spec = TempCNNSpec.model_validate(said["spec"])
-    network = TempCNN(spec, len(fit.bands) + 1, len(fit.months), n_class)
+    network = TempCNN(spec, layout.n_channel + len(layout.sizes), fit.n_step, n_class)
     network.load_state_dict(safetensors.torch.load_file(folder / "weights.safetensors"))
     scaling = Scaling(*(np.array(said["scaling"][k], np.float32) for k in ("mean", "std")))
-    _same("scaling's bands", (scaling.mean.shape, scaling.std.shape), ((len(fit.bands),),) * 2)
+    shapes = (scaling.mean.shape, scaling.std.shape)
+    _same("scaling's bands", shapes, ((layout.n_channel,),) * 2)
     history = [(a, b) for a, b in said["history"]]
-    return NetworkClassifier(spec, scaling, network, history)
+    return NetworkClassifier(spec, layout, scaling, network, history)
 
 
 def _same(what: str, found: object, described: object) -> None:
     if found != described:
         raise ValueError(f"the {what}: {found} in the file, {described} by the description")
-
-
-def _list(values: tuple[Any, ...]) -> str:
-    return ", ".join(str(value) for value in values)

@@ -8,6 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 from sklearn.ensemble import RandomForestClassifier
 
+from geocube_ml.models.layout import Layout
 from geocube_ml.spec.models import ForestSpec
 
 
@@ -16,12 +17,13 @@ class ForestClassifier:
     """A forest over the flattened series; missing values are handled by its trees."""
 
     spec: ForestSpec
+    layout: Layout
     forest: RandomForestClassifier
     n_class: int
 
     def predict_proba(self, series: NDArray[np.float32]) -> NDArray[np.float32]:
-        """(n, time, band) physical values, NaN where missing -> (n, class), rows sum to 1."""
-        found = self.forest.predict_proba(series.reshape(len(series), -1))
+        """(n, time, channel) physical values, NaN if missing -> (n, class), rows sum to 1."""
+        found = self.forest.predict_proba(self.layout.flat(series))
         prob = np.zeros((len(series), self.n_class), np.float32)
         prob[:, self.forest.classes_] = found  # classes that it never saw stay at 0
         return prob
@@ -33,6 +35,7 @@ def fit_forest(
     label: NDArray[np.integer],
     n_class: int,
     *,
+    layout: Layout | None = None,
     workers: int = 1,
 ) -> ForestClassifier:
     """Fit a random forest.
@@ -40,11 +43,13 @@ def fit_forest(
     Parameters
     ----------
     spec : ForestSpec
-    series : (n, time, band) float32
+    series : (n, time, channel) float32
         Physical values, NaN where missing.
     label : (n,) integer
         Codes 0 to `n_class` - 1.
     n_class : int
+    layout : Layout, optional
+        Whose channels are where, of one series by default.
     workers : int
         Threads; the forest does not depend on their number.
 
@@ -55,6 +60,7 @@ def fit_forest(
     forest = RandomForestClassifier(
         spec.trees, min_samples_leaf=spec.min_leaf, random_state=spec.seed, n_jobs=workers
     )
-    forest.fit(series.reshape(len(series), -1), label)
+    layout = layout or Layout((series.shape[2],))
+    forest.fit(layout.flat(series), label)
     forest.n_jobs = 1  # prediction is parallel over tiles
-    return ForestClassifier(spec, forest, n_class)
+    return ForestClassifier(spec, layout, forest, n_class)

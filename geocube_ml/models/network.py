@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from geocube_ml.errors import InputError
+from geocube_ml.models.layout import Layout
 from geocube_ml.models.scaling import Scaling
 from geocube_ml.models.tempcnn import TempCNN
 from geocube_ml.spec.models import TempCNNSpec
@@ -31,23 +32,27 @@ class NetworkClassifier:
     Parameters
     ----------
     spec : TempCNNSpec
+    layout : Layout
+        Whose channels are where.
     scaling : Scaling
     network : nn.Module
     history : list of (training loss, validation loss) an epoch
     """
 
     spec: TempCNNSpec
+    layout: Layout
     scaling: Scaling
     network: nn.Module
     history: list[tuple[float, float | None]] = field(default_factory=list)
 
     def predict_proba(self, series: NDArray[np.float32]) -> NDArray[np.float32]:
-        """(n, time, band) physical values, NaN where missing -> (n, class), rows sum to 1."""
+        """(n, time, channel) physical values, NaN if missing -> (n, class), rows sum to 1."""
         self.network.eval()
         parts = []
         with torch.inference_mode():
             for start in range(0, len(series), _CHUNK):
-                logits = self.network(_tensor(self.scaling, series[start : start + _CHUNK]))
+                some = series[start : start + _CHUNK]
+                logits = self.network(_tensor(self.scaling, self.layout, some))
                 parts.append(torch.softmax(logits, dim=1).numpy())
         return np.concatenate(parts)
 
@@ -82,6 +87,7 @@ def fit_network(
     n_class: int,
     *,
     validation: NDArray[np.bool_],
+    layout: Layout | None = None,
     note: Note | None = None,
 ) -> NetworkClassifier:
     """Fit a TempCNN.
@@ -89,7 +95,7 @@ def fit_network(
     Parameters
     ----------
     spec : TempCNNSpec
-    series : (n, time, band) float32
+    series : (n, time, channel) float32
         Physical values, NaN where missing.
     label : (n,) integer
         Codes 0 to `n_class` - 1.
@@ -97,6 +103,8 @@ def fit_network(
     validation : (n,) bool
         Rows that are not trained on: their loss decides when to stop, and the weights with the
         lowest are kept.  Without any, training runs its full length.
+    layout : Layout, optional
+        Whose channels are where, of one series by default.
     note : callable, optional
         Told after each epoch.
 
@@ -122,15 +130,16 @@ def fit_network(
             f"A network needs at least 2 rows to train on, got {n_train}. Label more polygons, or "
             "take a forest."
         )
+    layout = layout or Layout((series.shape[2],))
     scaling = Scaling.learn(series[~validation])
-    inputs, target = _tensor(scaling, series), torch.from_numpy(label.astype(np.int64))
+    inputs, target = _tensor(scaling, layout, series), torch.from_numpy(label.astype(np.int64))
     train, held = (torch.from_numpy(np.flatnonzero(v)) for v in (~validation, validation))
     generator = torch.Generator().manual_seed(spec.seed)
 
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(spec.seed)
         network = TempCNN(spec, inputs.shape[1], inputs.shape[2], n_class)
-        classifier = NetworkClassifier(spec, scaling, network)
+        classifier = NetworkClassifier(spec, layout, scaling, network)
         batches = max(len(train) // spec.batch, 1)
         optimizer = torch.optim.AdamW(
             network.parameters(), lr=spec.learning_rate, weight_decay=spec.weight_decay
@@ -146,7 +155,7 @@ def fit_network(
             # the last, incomplete batch is left out; the order differs from epoch to epoch
             for rows in order[: batches * spec.batch].chunk(batches):
                 optimizer.zero_grad()
-                seen_now = _jittered(inputs[rows], spec.jitter, generator)
+                seen_now = _jittered(inputs[rows], layout, spec.jitter, generator)
                 loss = nn.functional.cross_entropy(network(seen_now), target[rows])
                 torch.autograd.backward(loss)
                 optimizer.step()
@@ -174,24 +183,28 @@ def fit_network(
     return classifier
 
 
-def _jittered(inputs: Tensor, jitter: float, generator: torch.Generator) -> Tensor:
-    """(n, band + 1, step) series made a little brighter or darker, as a whole and by band.
+def _jittered(inputs: Tensor, layout: Layout, jitter: float, generator: torch.Generator) -> Tensor:
+    """(n, channel + source, step) series made brighter or darker, as a whole and by channel.
 
-    Fields of a class differ so; single months differ half as much.  Missing months stay 0, and the
-    channel that says which are observed stays as it is.
+    Fields of a class differ so; single steps differ half as much, and static channels stay the same
+    at every step.  What is missing stays 0, and the channels that say what is observed stay as they
+    are.
     """
     if jitter == 0:
         return inputs
-    n, channels, steps = inputs.shape
-    bands, observed = inputs[:, :-1], inputs[:, -1:]
+    n, steps, n_band = len(inputs), inputs.shape[2], layout.n_channel
+    bands, observed = inputs[:, :n_band], inputs[:, n_band:]
+    # of each channel whether its source was observed
+    there = observed.repeat_interleave(torch.tensor(layout.sizes), dim=1)
 
     def normal(*shape: int) -> Tensor:
         return torch.randn(shape, generator=generator)
 
     gain = 1 + jitter / 2 * normal(n, 1, 1)
-    offset = jitter * normal(n, channels - 1, 1)
-    noise = jitter / 2 * normal(n, channels - 1, steps)
-    return torch.cat([(bands * gain + offset + noise) * observed, observed], dim=1)
+    offset = jitter * normal(n, n_band, 1)
+    noise = jitter / 2 * normal(n, n_band, steps)
+    noise[:, layout.n_series :] = 0
+    return torch.cat([(bands * gain + offset + noise) * there, observed], dim=1)
 
 
 def _loss(network: nn.Module, inputs: Tensor, target: Tensor) -> float:
@@ -200,5 +213,5 @@ def _loss(network: nn.Module, inputs: Tensor, target: Tensor) -> float:
         return float(nn.functional.cross_entropy(network(inputs), target))
 
 
-def _tensor(scaling: Scaling, series: NDArray[np.float32]) -> Tensor:
-    return torch.from_numpy(scaling.apply(series))
+def _tensor(scaling: Scaling, layout: Layout, series: NDArray[np.float32]) -> Tensor:
+    return torch.from_numpy(scaling.apply(series, layout.sizes))

@@ -1,50 +1,54 @@
 """Reading one raster onto any grid, without nodata bleeding into data.
 
-rasterio (GDAL) reads.  A raster whose pixels lie on the wanted grid is copied by a
-windowed read.  Any other is sampled at the places of the grid's pixels, whose coordinates are
-found once for all rasters of one CRS; only where the grid is coarser does GDAL's warper average.
-A window has the same values whatever larger window it is cut from.
+GeoTIFFs on a disk are decoded by `raster.blocks`, everything else by rasterio (GDAL).  A raster
+whose pixels lie on the wanted grid is copied by a windowed read.  Any other is sampled at the
+places of the grid's pixels, whose coordinates are found once for all rasters of one CRS; only
+where the grid is coarser does GDAL's warper average.  A window has the same values whatever
+larger window it is cut from.
 """
 
 from __future__ import annotations
 
-import functools
-from typing import Any
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from typing import Any, Protocol
 
 import numpy as np
 import rasterio
-from affine import Affine
 from numpy.typing import DTypeLike, NDArray
 from odc.geo.geobox import GeoBox
-from pyproj import CRS, Transformer
 from rasterio.enums import Resampling
 from rasterio.vrt import WarpedVRT
 from rasterio.windows import Window
 
-from geocube_ml.errors import InputError
+from geocube_ml.errors import InputError, ReadError
 from geocube_ml.files import redacted
 from geocube_ml.kernels.mask import has_data
 from geocube_ml.kernels.resample import bilinear, nearest
-from geocube_ml.raster.remote import from_raster
+from geocube_ml.raster.blocks import DamagedError, opened_tiff
+from geocube_ml.raster.count import Counts, note
+from geocube_ml.raster.header import check_asked, header_of
+from geocube_ml.raster.remote import from_raster, is_remote
+from geocube_ml.raster.window import Header, Span, Way, pixels_of, way
 from geocube_ml.spec.storage import StorageSpec
 
 _STORAGE = StorageSpec()
-_ALIGNED = 1e-3  # pixels; footprints written with few decimals are this far off
-_COARSER = 1.1  # UTM zones differ by permille in scale, which is not coarser
 _GLANCE = 256  # pixels
+_SAMPLERS = {"nearest": nearest, "bilinear": bilinear}
 
 
 def read_onto(
     href: str,
     geobox: GeoBox,
     *,
+    bands: Sequence[int] = (1,),
     nodata: float,
     dtype: DTypeLike,
     resampling: str = "nearest",
     coarsening: str = "nearest",
     storage: StorageSpec = _STORAGE,
 ) -> NDArray[Any]:
-    """The first band of a raster on another grid.
+    """Some bands of a raster on another grid, in one open and one decode.
 
     Parameters
     ----------
@@ -52,6 +56,8 @@ def read_onto(
         A path, ``s3://bucket/key``, a URL, or what GDAL knows by another name.
     geobox : GeoBox
         The wanted grid.
+    bands : sequence of int
+        Numbers of bands, from 1, in the order of the result.
     nodata : float
         Value of a pixel without data, in the raster (unless it states its own) and in the result.
     dtype : dtype
@@ -65,7 +71,7 @@ def read_onto(
 
     Returns
     -------
-    (y, x) array of `dtype`; `nodata` where the raster has none or does not reach.
+    (band, y, x) array of `dtype`; `nodata` where the raster has none or does not reach.
 
     Raises
     ------
@@ -76,182 +82,209 @@ def read_onto(
     ReadError
         It cannot be opened or decoded (cut short, damaged), at last.
     InputError
-        It has no CRS, or holds values that `dtype` cannot.
+        It has no CRS, lacks a band, or holds values that `dtype` cannot.
     """
-    want = np.dtype(dtype)
+    asked = _Asked(href, tuple(bands), geobox, nodata, np.dtype(dtype), resampling, coarsening)
 
     def take(src: rasterio.DatasetReader) -> NDArray[Any]:
-        return _taken(src, href, geobox, nodata, want, resampling, coarsening)
+        return _by_gdal(_GdalRaster(src, header_of(src)), asked)
+
+    if not is_remote(href):
+        try:
+            values = _directly(asked)
+        except DamagedError as error:
+            from_raster(href, take, storage)  # GDAL says more of what is wrong, where it notices
+            raise ReadError(
+                f"{href} cannot be read ({error}); it may be cut short or damaged. "
+                "Fetch it again, or leave its item out."
+            ) from error
+        if values is not None:
+            return values
+    return from_raster(href, take, storage)
+
+
+def read_overview(
+    href: str, most: int, bands: Sequence[int] = (1,), storage: StorageSpec = _STORAGE
+) -> tuple[NDArray[Any], float | None]:
+    """A coarse look at a whole raster, by single pixels of its smallest fitting overview.
+
+    Parameters
+    ----------
+    href : str
+        As of `read_onto`.
+    most : int
+        Rows and columns of the result, at most.  If no overview is so small, pixels of the
+        smallest are left out; without overviews all blocks of the raster are read.
+    bands : sequence of int
+        Numbers of bands, from 1.
+    storage : StorageSpec
+        How stores are reached.
+
+    Returns
+    -------
+    values : (band, y, x) array of the raster's dtype
+    nodata : float or None
+        That the raster states for the first of the bands.
+
+    Raises
+    ------
+    MissingError, AccessError, ReadError
+        As `read_onto`.
+    InputError
+        It lacks a band.
+    """
+
+    def take(src: rasterio.DatasetReader) -> tuple[NDArray[Any], float | None]:
+        header = header_of(src)
+        check_asked(replace(header, crs="not needed"), href, bands, "")
+        factors = [1, *src.overviews(bands[0])]
+        longest = max(src.height, src.width)
+        fitting = [factor for factor in factors if longest <= most * factor]
+        factor = min(fitting, default=longest / most)
+        shape = max(int(src.height / factor), 1), max(int(src.width / factor), 1)
+        values = src.read(list(bands), out_shape=(len(bands), *shape))
+        return values, header.nodata[bands[0] - 1]
 
     return from_raster(href, take, storage)
 
 
-def _taken(
-    src: rasterio.DatasetReader,
-    href: str,
-    geobox: GeoBox,
-    nodata: float,
-    dtype: np.dtype[Any],
-    resampling: str,
-    coarsening: str,
-) -> NDArray[Any]:
-    if src.crs is None:
-        raise InputError(
-            f"{redacted(href)} has no CRS, the grid is in {geobox.crs}. "
-            "Write the CRS into the file, for example with `gdal_edit.py -a_srs`."
-        )
-    kind = np.dtype(src.dtypes[0])
-    stated = src.nodata if src.nodata is not None and _holds(kind, src.nodata) else nodata
+class _Raster(Protocol):
+    """An open raster."""
+
+    @property
+    def header(self) -> Header: ...
+    def read(self, bands: Sequence[int], span: Span) -> NDArray[Any]: ...
+
+
+@dataclass(frozen=True)
+class _GdalRaster:
+    """One that GDAL has opened."""
+
+    src: rasterio.DatasetReader
+    header: Header
+
+    def read(self, bands: Sequence[int], span: Span) -> NDArray[Any]:
+        """(band, y, x) values of a part that lies within the raster."""
+        self.note(bands, span)
+        window = Window(span.left, span.top, *span.shape[::-1])
+        values: NDArray[Any] = self.src.read(list(bands), window=window)
+        return values
+
+    def note(self, bands: Sequence[int], span: Span) -> None:
+        """Count what is read for a part."""
+        blocks = len(self.header.planes(bands)) * len(list(self.header.touched(span)))
+        note(Counts(1, blocks, blocks * self.header.bytes_of_block))
+
+
+@dataclass(frozen=True)
+class _Asked:
+    """What is asked for; see `read_onto`."""
+
+    href: str
+    bands: tuple[int, ...]
+    geobox: GeoBox
+    nodata: float
+    dtype: np.dtype[Any]
+    resampling: str
+    coarsening: str
+
+    def way(self, header: Header) -> Way:
+        return way(header, self.geobox, self.resampling, self.coarsening)
+
+
+def _directly(asked: _Asked) -> NDArray[Any] | None:
+    """What is asked for of a GeoTIFF on a disk; None where GDAL is needed."""
+    with opened_tiff(asked.href) as raster:
+        if raster is None:
+            return None
+        check_asked(raster.header, asked.href, asked.bands, asked.geobox.crs)
+        how = asked.way(raster.header)
+        return None if how.kind == "warp" else _taken(raster, how, asked)
+
+
+def _by_gdal(raster: _GdalRaster, asked: _Asked) -> NDArray[Any]:
+    header = raster.header
+    check_asked(header, asked.href, asked.bands, asked.geobox.crs)
+    if len({str(header.nodata[band - 1]) for band in asked.bands}) > 1:
+        planes = [_by_gdal(raster, replace(asked, bands=(band,))) for band in asked.bands]
+        return np.concatenate(planes)
+    return _taken(raster, asked.way(header), asked)
+
+
+def _taken(raster: _Raster, how: Way, asked: _Asked) -> NDArray[Any]:
+    header, nodata = raster.header, asked.nodata
+    kind, said = header.dtype, header.nodata[asked.bands[0] - 1]
+    stated = said if said is not None and _holds(kind, said) else nodata
     if not _holds(kind, stated):  # room for a nodata that the raster cannot say
-        kind = np.promote_types(kind, dtype)
-    _check_whole(src, href, stated, dtype)
-    offset = _offset(src.crs, src.transform, geobox)
-    if offset is not None:
-        values = _copied(src, (geobox.shape.y, geobox.shape.x), offset, stated, kind)
-    elif (step := _step(*_extent(src), _pixel(geobox))) > _COARSER:
-        values = _warped(src, geobox, stated, kind, coarsening, 1 / step)
-    elif resampling in _SAMPLERS:
-        values = _sampled(src, geobox, stated, kind, resampling)
+        kind = np.promote_types(kind, asked.dtype)
+    if isinstance(raster, _GdalRaster) and how.kind == "warp":
+        values = _warped(raster, how, asked, stated, kind)
+    elif how.span.empty:
+        values = np.full((len(asked.bands), *asked.geobox.shape), stated, kind)
     else:
-        values = _warped(src, geobox, stated, kind, resampling, 1)
+        values = raster.read(asked.bands, how.span)
+        _check_whole(values, stated, asked)
+        values = values.astype(kind, copy=False)
+        if how.kind == "copy":
+            values = _placed(values, how, asked.geobox, stated)
+        else:
+            values = _sampled(values, how, header, asked.geobox, stated)
     if stated != nodata or np.issubdtype(values.dtype, np.floating):
-        values = np.where(has_data(values, stated), values, np.array(nodata, dtype))
-    return _fitted(values, dtype, href)
+        values = np.where(has_data(values, stated), values, np.array(nodata, asked.dtype))
+    return _fitted(values, asked)
 
 
-def _offset(crs: Any, transform: Affine, geobox: GeoBox) -> tuple[int, int] | None:
-    """Row and column of the grid's first pixel in the raster, if the pixels coincide."""
-    if str(crs) != str(geobox.crs) and crs != geobox.crs:
-        return None
-    shift = ~transform * geobox.transform  # grid pixel -> raster pixel
-    size = max(geobox.shape)
-    drift = max(abs(shift.a - 1), abs(shift.e - 1), abs(shift.b), abs(shift.d)) * size
-    row, col = round(shift.f), round(shift.c)
-    if max(drift, abs(shift.f - row), abs(shift.c - col)) > _ALIGNED:
-        return None
-    return row, col
-
-
-def _copied(
-    src: rasterio.DatasetReader,
-    shape: tuple[int, int],
-    offset: tuple[int, int],
-    nodata: float,
-    kind: np.dtype[Any],
-) -> NDArray[Any]:
-    out = np.full(shape, nodata, kind)
-    row, col = offset
-    top, bottom = max(row, 0), min(row + shape[0], src.height)
-    left, right = max(col, 0), min(col + shape[1], src.width)
-    if top < bottom and left < right:
-        window = Window(left, top, right - left, bottom - top)
-        out[top - row : bottom - row, left - col : right - col] = src.read(1, window=window)
+def _placed(values: NDArray[Any], how: Way, geobox: GeoBox, nodata: float) -> NDArray[Any]:
+    """Values that lie on the grid, with nodata beyond them."""
+    span, (row, col) = how.span, how.offset
+    if span.shape == tuple(geobox.shape):
+        return values
+    out = np.full((len(values), *geobox.shape), nodata, values.dtype)
+    out[:, span.top - row : span.bottom - row, span.left - col : span.right - col] = values
     return out
 
 
-@functools.lru_cache(maxsize=256)
-def _step(crs: str, transform: Affine, shape: tuple[int, int], grid: GeoBox) -> float:
-    """Pixels of the raster that one pixel of the grid spans, at the raster's middle.
-
-    `grid` is one pixel of the grid at its origin of coordinates: the answer must not depend on the
-    window that is read.
-    """
-    x = transform.c + transform.a * shape[1] / 2 + transform.b * shape[0] / 2
-    y = transform.f + transform.d * shape[1] / 2 + transform.e * shape[0] / 2
-    size = grid.resolution.x
-    if CRS.from_user_input(crs) == CRS.from_user_input(str(grid.crs)):
-        across = abs(size)
-    else:
-        there = Transformer.from_crs(crs, str(grid.crs), always_xy=True)
-        left, top = there.transform(x, y)
-        (x0, x1), (y0, y1) = there.transform([left, left + size], [top, top], direction="INVERSE")
-        across = float(np.hypot(x1 - x0, y1 - y0))
-    return float(across / np.hypot(transform.a, transform.d))
-
-
 def _sampled(
-    src: rasterio.DatasetReader, geobox: GeoBox, nodata: float, kind: np.dtype[Any], method: str
+    values: NDArray[Any], how: Way, header: Header, geobox: GeoBox, nodata: float
 ) -> NDArray[Any]:
-    col, row = _pixels_of(src, geobox)
-    top, bottom = max(int(row.min()) - 1, 0), min(int(row.max()) + 2, src.height)
-    left, right = max(int(col.min()) - 1, 0), min(int(col.max()) + 2, src.width)
-    if top >= bottom or left >= right:
-        return np.full((geobox.shape.y, geobox.shape.x), nodata, kind)
-    values = src.read(1, window=Window(left, top, right - left, bottom - top))
-    return _SAMPLERS[method](values.astype(kind, copy=False), row - top, col - left, nodata)
-
-
-def _pixels_of(
-    src: rasterio.DatasetReader, geobox: GeoBox
-) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-    """Column and row of the raster, with fractions, of the centre of each pixel of the grid."""
-    x, y = _places(geobox, str(src.crs))
-    back = ~src.transform
-    if back.b == back.d == 0:  # stays a row and a column of places where it was one
-        col, row = back.a * x + back.c, back.e * y + back.f
-    else:
-        col, row = back.a * x + back.b * y + back.c, back.d * x + back.e * y + back.f
-    # what rounding leaves of a coordinate's last digits differs from window to window
-    return col.round(6), row.round(6)
-
-
-@functools.lru_cache(maxsize=8)  # a tile reads all its rasters, of a few CRSs, one after the other
-def _places(geobox: GeoBox, crs: str) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-    """X (1, x) or (y, x) and y (y, 1) or (y, x) of the grid's pixel centres in another CRS."""
-    rows, cols = geobox.shape
-    to_grid = geobox.transform
-    x = (to_grid.a * (np.arange(cols, dtype=np.float64) + 0.5) + to_grid.c)[None, :]
-    y = (to_grid.e * (np.arange(rows, dtype=np.float64) + 0.5) + to_grid.f)[:, None]
-    if CRS.from_user_input(crs) == CRS.from_user_input(str(geobox.crs)):
-        return x, y
-    there = Transformer.from_crs(str(geobox.crs), crs, always_xy=True)
-    every_x, every_y = np.broadcast_arrays(x, y)
-    moved_x, moved_y = there.transform(every_x, every_y)
-    return moved_x, moved_y
+    col, row = pixels_of(header, geobox)
+    col, row = col - how.span.left, row - how.span.top
+    planes = [_SAMPLERS[how.method](plane, row, col, nodata) for plane in values]
+    return planes[0][None] if len(planes) == 1 else np.stack(planes)
 
 
 def _warped(
-    src: rasterio.DatasetReader,
-    geobox: GeoBox,
-    nodata: float,
-    kind: np.dtype[Any],
-    method: str,
-    scale: float,
+    raster: _GdalRaster, how: Way, asked: _Asked, nodata: float, kind: np.dtype[Any]
 ) -> NDArray[Any]:
+    geobox, header = asked.geobox, raster.header
+    if header.dtype.kind == "f" and asked.dtype.kind in "iu":  # a look at the middle is enough
+        height, width = min(header.height, _GLANCE), min(header.width, _GLANCE)
+        top, left = (header.height - height) // 2, (header.width - width) // 2
+        middle = raster.read(asked.bands, Span(top, top + height, left, left + width))
+        _check_whole(middle, nodata, asked)
+    raster.note(asked.bands, how.span)
+    scale = round(1 / how.step, 3)
     with WarpedVRT(
-        src,
+        raster.src,
         crs=str(geobox.crs),
         transform=geobox.transform,
         height=geobox.shape.y,
         width=geobox.shape.x,
-        resampling=Resampling[method],
-        src_nodata=nodata if _holds(np.dtype(src.dtypes[0]), nodata) else None,
+        resampling=Resampling[how.method],
+        src_nodata=nodata if _holds(header.dtype, nodata) else None,
         nodata=nodata,
         dtype=kind.name,
         # GDAL's default error of 1/8 pixel, and its guess of the scale from the shape of the
         # window, make a pixel's value depend on the window that it is read in
         tolerance=1e-9,
-        XSCALE=round(scale, 3),
-        YSCALE=round(scale, 3),
+        XSCALE=scale,
+        YSCALE=scale,
     ) as vrt:
-        values: NDArray[Any] = vrt.read(1)
+        values: NDArray[Any] = vrt.read(list(asked.bands))
     # the warper answers for some pixels beyond the edge, differently from window to window
-    col, row = _pixels_of(src, geobox)
-    inside = (col >= 0) & (col < src.width) & (row >= 0) & (row < src.height)
+    col, row = pixels_of(header, geobox)
+    inside = (col >= 0) & (col < header.width) & (row >= 0) & (row < header.height)
     return np.where(inside, values, np.array(nodata, kind))
-
-
-def _extent(src: rasterio.DatasetReader) -> tuple[str, Affine, tuple[int, int]]:
-    return str(src.crs), src.transform, (src.height, src.width)
-
-
-def _pixel(geobox: GeoBox) -> GeoBox:
-    """One pixel of the grid, the same for every window of it."""
-    to_crs = geobox.transform
-    return GeoBox((1, 1), Affine(to_crs.a, to_crs.b, 0, to_crs.d, to_crs.e, 0), geobox.crs)
-
-
-_SAMPLERS = {"nearest": nearest, "bilinear": bilinear}
 
 
 def _holds(kind: np.dtype[Any], value: float) -> bool:
@@ -262,32 +295,28 @@ def _holds(kind: np.dtype[Any], value: float) -> bool:
     return info.min <= value <= info.max and float(value).is_integer()
 
 
-def _fitted(values: NDArray[Any], dtype: np.dtype[Any], href: str) -> NDArray[Any]:
-    """The values in another dtype, refused where it cannot hold them."""
-    if values.dtype == dtype:
-        return values
+def _fitted(values: NDArray[Any], asked: _Asked) -> NDArray[Any]:
+    """The values in the dtype that is asked for, refused where it cannot hold them."""
+    dtype = asked.dtype
+    if np.can_cast(values.dtype, dtype):
+        return values.astype(dtype, copy=False)
     if values.dtype.kind == "f" and dtype.kind in "iu":
         values = np.rint(values)  # whole numbers that were averaged
     with np.errstate(invalid="ignore"):
         fitted = values.astype(dtype)
         changed = ~np.isclose(fitted, values, equal_nan=True)
     if changed.any():
-        raise InputError(_misfit(href, values.dtype, values[changed][0], dtype))
+        raise InputError(_misfit(asked.href, values.dtype, values[changed][0], dtype))
     return fitted
 
 
-def _check_whole(
-    src: rasterio.DatasetReader, href: str, nodata: float, dtype: np.dtype[Any]
-) -> None:
-    """Refuse fractions where whole numbers are asked for; a look at the middle is enough."""
-    if np.dtype(src.dtypes[0]).kind != "f" or dtype.kind not in "iu":
+def _check_whole(values: NDArray[Any], nodata: float, asked: _Asked) -> None:
+    """Refuse fractions where whole numbers are asked for."""
+    if values.dtype.kind != "f" or asked.dtype.kind not in "iu":
         return
-    height, width = min(src.height, _GLANCE), min(src.width, _GLANCE)
-    middle = Window((src.width - width) // 2, (src.height - height) // 2, width, height)
-    values = src.read(1, window=middle)
     broken = has_data(values, nodata) & (values != np.rint(values))
     if broken.any():
-        raise InputError(_misfit(href, values.dtype, values[broken][0], dtype))
+        raise InputError(_misfit(asked.href, values.dtype, values[broken][0], asked.dtype))
 
 
 def _misfit(href: str, found: np.dtype[Any], value: float, dtype: np.dtype[Any]) -> str:

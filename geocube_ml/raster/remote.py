@@ -91,7 +91,7 @@ def from_raster(
     ReadError
         It cannot be opened or decoded, at last.
     """
-    return _from_remote(href, take, storage) if _is_remote(href) else _from_disk(href, take)
+    return _from_remote(href, take, storage) if is_remote(href) else _from_disk(href, take)
 
 
 @contextlib.contextmanager
@@ -111,7 +111,7 @@ def opened(href: str, storage: StorageSpec = _DEFAULT) -> Iterator[rasterio.Data
 
 def distrust(href: str) -> None:
     """Ask for a raster anew next time: what GDAL keeps may be of one that was replaced."""
-    if _is_remote(href):
+    if is_remote(href):
         with _suspect_lock:
             _suspect.add(_plain(href))
 
@@ -152,12 +152,13 @@ class _Keys(Session):  # type: ignore[misc]
         return self._options
 
 
-def _is_remote(href: str) -> bool:
+def is_remote(href: str) -> bool:
+    """Whether a raster is reached by requests."""
     return ("://" in href and not href.startswith("file://")) or href.startswith("/vsi")
 
 
 def _source(href: str, storage: StorageSpec, refused: str | None = None) -> _Source:
-    if not _is_remote(href):
+    if not is_remote(href):
         return _Source(href, remote=False)
     href = re.sub(r"^/vsis3/", "s3://", re.sub(r"^/vsicurl/(?=https?://)", "", href))
     if href.startswith("s3://"):

@@ -1,6 +1,8 @@
-"""Small charts over months."""
+"""Small charts over time steps, bands and classes."""
 
 from __future__ import annotations
+
+from collections.abc import Sequence
 
 import numpy as np
 import pandas as pd
@@ -11,12 +13,14 @@ from numpy.typing import NDArray
 from geocube_ml.raster import hex_to_rgb
 from geocube_ml.report.figures import own_style, svg_uri
 from geocube_ml.report.quantities import Quantity, Spread
+from geocube_ml.report.steps import MONTHS
 
-_MONTHS = ("Jan", "Feb", "Mar", "Apr", "May", "Jun", "Jul", "Aug", "Sep", "Oct", "Nov", "Dec")
 _OTHERS = "#c9cdcb"
 _BARS = "#4a7fb5"
 _DOTS = "#b4521e"
-_FEW = 6  # months below which bars would be walls
+_FEW = 6  # steps below which bars would be walls
+_TICKS = 5  # bands that are named below a spectrum
+_LETTERS = 16  # of a class's name beside a chart
 _LIGHT = 0.55  # luminance above which a line is hard to see on white
 
 
@@ -28,28 +32,52 @@ def series_panel(quantity: Quantity, code: int, color: str) -> str:
     with own_style():
         figure = Figure(figsize=(3.4, 2.05))
         axes = figure.add_axes((0.125, 0.2, 0.855, 0.75))
-        steps = np.arange(len(quantity.months))
+        steps = np.arange(len(quantity.axis))
         for other in quantity.spreads.values():
             axes.plot(steps, other.mean, color=_OTHERS, lw=0.8)
         shown = quantity.spreads[code]
         _band(axes, steps, shown, color)
-        axes.plot(steps, shown.mean, color=_on_white(color), lw=1.8, marker="o", ms=2.6)
+        dots = "o" if isinstance(quantity.axis, pd.DatetimeIndex) else None
+        axes.plot(steps, shown.mean, color=_on_white(color), lw=1.8, marker=dots, ms=2.6)
         axes.set_ylim(*_limits(quantity))
         axes.locator_params(axis="y", nbins=4)
         axes.grid(axis="y", color="#eceeec", lw=0.8)
         axes.set_axisbelow(True)
-        _month_axis(axes, quantity.months)
+        if isinstance(quantity.axis, pd.DatetimeIndex):
+            _time_axis(axes, quantity.axis)
+        else:
+            _band_axis(axes, quantity.axis)
         return svg_uri(figure)
 
 
-def month_bars(
-    months: pd.DatetimeIndex, bars: NDArray[np.float64], dots: NDArray[np.float64] | None = None
+def range_chart(quantity: Quantity, at: int, names: Sequence[str], colors: Sequence[str]) -> str:
+    """All classes in one place of the axis, a bar and a dot each, as a data URI."""
+    codes = sorted(quantity.spreads)
+    with own_style():
+        height = 0.5 + 0.2 * len(codes)
+        figure = Figure(figsize=(3.4, height))
+        axes = figure.add_axes((0.3, 0.32 / height, 0.675, 1 - 0.4 / height))
+        for row, code in enumerate(codes):
+            one = quantity.spreads[code]
+            axes.hlines(row, one.low[at], one.high[at], color=colors[code], lw=6)
+            axes.plot(one.mean[at], row, "o", ms=4, color=_on_white(colors[code]), mec="white")
+        labels = [_short(names[code]) for code in codes]
+        axes.set_yticks(range(len(codes)), labels, parse_math=False)
+        axes.set_ylim(len(codes) - 0.4, -0.6)
+        axes.locator_params(axis="x", nbins=5)
+        axes.grid(axis="x", color="#eceeec", lw=0.8)
+        axes.set_axisbelow(True)
+        return svg_uri(figure)
+
+
+def step_bars(
+    starts: pd.DatetimeIndex, bars: NDArray[np.float64], dots: NDArray[np.float64] | None = None
 ) -> str:
-    """A bar a month, and maybe a dot, as a data URI."""
+    """A bar a time step, and maybe a dot, as a data URI."""
     with own_style():
         figure = Figure(figsize=(5.4, 2.3))
         axes = figure.add_axes((0.075, 0.18, 0.915, 0.77))
-        steps = np.arange(len(months))
+        steps = np.arange(len(starts))
         axes.bar(steps, bars, width=0.72, color=_BARS, linewidth=0)
         if dots is not None:
             axes.plot(steps, dots, "o", ms=3.4, color=_DOTS, clip_on=False, zorder=3)
@@ -58,26 +86,15 @@ def month_bars(
         axes.locator_params(axis="y", nbins=5)
         axes.grid(axis="y", color="#eceeec", lw=0.8)
         axes.set_axisbelow(True)
-        _month_axis(axes, months)
+        _time_axis(axes, starts)
         return svg_uri(figure)
-
-
-def month_name(month: pd.Timestamp) -> str:
-    """As one reads it, in any locale.
-
-    Examples
-    --------
-    >>> month_name(pd.Timestamp("2024-07-01"))
-    'Jul 2024'
-    """
-    return f"{_MONTHS[month.month - 1]} {month.year}"
 
 
 def _band(axes: Axes, steps: NDArray[np.int64], shown: Spread, color: str) -> None:
     axes.fill_between(steps, shown.low, shown.high, color=color, alpha=0.32, linewidth=0)
     known = np.isfinite(shown.mean)
     padded = np.pad(known, 1)
-    alone = known & ~padded[:-2] & ~padded[2:]  # a band needs two months to have an area
+    alone = known & ~padded[:-2] & ~padded[2:]  # a band needs two places to have an area
     axes.vlines(steps[alone], shown.low[alone], shown.high[alone], color=color, alpha=0.45, lw=3)
 
 
@@ -92,37 +109,52 @@ def _limits(quantity: Quantity) -> tuple[float, float]:
     return low - margin, high + margin
 
 
-def _month_axis(axes: Axes, months: pd.DatetimeIndex) -> None:
-    """Quarters of a short period, years of a long one; ordinal, so that months are equal."""
-    spare = max(0.0, (_FEW - len(months)) / 2)
-    axes.set_xlim(-0.6 - spare, len(months) - 0.4 + spare)
-    years = len(set(months.year))
+def _time_axis(axes: Axes, starts: pd.DatetimeIndex) -> None:
+    """Quarters of a short period, years of a long one; ordinal, so that steps are equal."""
+    _frame(axes, len(starts))
+    years = len(set(starts.year))
     if years > 2:
         stride = -(-years // 6)
         first = [
-            (i, m) for i, m in _firsts(months, (1,)) if (m.year - months[0].year) % stride == 0
+            (i, s) for i, s in _firsts(starts, (1,)) if (s.year - starts[0].year) % stride == 0
         ]
-        labels = [str(m.year) for _, m in first]
+        labels = [str(s.year) for _, s in first]
     else:
-        first = _firsts(months, (1, 4, 7, 10)) or [(0, months[0])]
+        first = _firsts(starts, (1, 4, 7, 10)) or [(0, starts[0])]
         labels, told = [], set()
-        for _, month in first:
+        for _, start in first:
             # a second line in every label, or the first ones do not stand level
-            year = " " if month.year in told else str(month.year)
-            told.add(month.year)
-            labels.append(f"{_MONTHS[month.month - 1]}\n{year}")
+            year = " " if start.year in told else str(start.year)
+            told.add(start.year)
+            labels.append(f"{MONTHS[start.month - 1]}\n{year}")
     axes.set_xticks([i for i, _ in first], labels)
 
 
-def _firsts(months: pd.DatetimeIndex, wanted: tuple[int, ...]) -> list[tuple[int, pd.Timestamp]]:
+def _band_axis(axes: Axes, bands: Sequence[str]) -> None:
+    """Some of the bands by name, the first and the last among them."""
+    _frame(axes, len(bands))
+    at = np.unique(np.linspace(0, len(bands) - 1, _TICKS).round().astype(int))
+    axes.set_xticks(at, [bands[i] for i in at], parse_math=False)
+
+
+def _frame(axes: Axes, n: int) -> None:
+    spare = max(0.0, (_FEW - n) / 2)
+    axes.set_xlim(-0.6 - spare, n - 0.4 + spare)
+
+
+def _firsts(starts: pd.DatetimeIndex, wanted: tuple[int, ...]) -> list[tuple[int, pd.Timestamp]]:
     """First step of each wanted month of the year; a period may have several in a month."""
     seen = set()
     out = []
-    for i, month in enumerate(months):
-        if month.month in wanted and (month.year, month.month) not in seen:
-            seen.add((month.year, month.month))
-            out.append((i, month))
+    for i, start in enumerate(starts):
+        if start.month in wanted and (start.year, start.month) not in seen:
+            seen.add((start.year, start.month))
+            out.append((i, start))
     return out
+
+
+def _short(name: str) -> str:
+    return name if len(name) <= _LETTERS else f"{name[: _LETTERS - 1]}…"
 
 
 def _on_white(color: str) -> tuple[float, float, float]:

@@ -15,6 +15,7 @@ from pyproj.exceptions import CRSError
 
 _SIDE = 1000  # pixels: what a page can show
 _STRIP = 1024  # rows that are counted at a time
+_COUNTED = ["mean", "min", "without"]
 
 
 @dataclass(frozen=True)
@@ -99,35 +100,32 @@ def pixel_counts(variable: xr.DataArray) -> NDArray[np.int64]:
     return counts
 
 
-def clear_by_month(clear: xr.DataArray) -> pd.DataFrame:
-    """Clear observations of each month, over a thinned set of pixels.
+def clear_by_step(clear: xr.DataArray) -> pd.DataFrame:
+    """Clear observations of each time step, over a thinned set of pixels.
 
     Parameters
     ----------
-    clear : (time, y, x) uint8
+    clear : (time, y, x) uint8, or (y, x) of a source without a time axis
 
     Returns
     -------
-    DataFrame indexed by month
+    DataFrame, indexed by the start of each step; one row without a time axis
         ``mean``, ``min`` (observations) and ``without`` (share of pixels without any).
     """
+    if "time" not in clear.dims:
+        return pd.DataFrame([_counted(coarse(clear, side=_SIDE // 2))], columns=_COUNTED)
     n, rows = clear.sizes["time"], []
-    # as many months as a chunk spans, or each chunk is read once a month
+    # as many steps as a chunk spans, or each chunk is read once a step
     at_once = clear.chunksizes.get("time", (1,))[0]
     for start in range(0, n, at_once):
         counts = coarse(clear.isel(time=slice(start, start + at_once)), side=_SIDE // 2)
-        rows += [(float(c.mean()), int(c.min()), float((c == 0).mean())) for c in counts]
-    index = pd.DatetimeIndex(clear["time"].to_numpy(), name="month")
-    return pd.DataFrame(rows, columns=["mean", "min", "without"], index=index)
+        rows += [_counted(c) for c in counts]
+    index = pd.DatetimeIndex(clear["time"].to_numpy(), name="step")
+    return pd.DataFrame(rows, columns=_COUNTED, index=index)
 
 
-def sources_of(data: xr.Dataset, lead: str = "time") -> list[str]:
-    """Names of the variables that hold series of bands: those with an axis NAME_band."""
-    return [
-        str(name)
-        for name, variable in data.data_vars.items()
-        if f"{name}_band" in variable.dims and lead in variable.dims
-    ]
+def _counted(counts: NDArray[np.uint8]) -> tuple[float, int, float]:
+    return float(counts.mean()), int(counts.min()), float((counts == 0).mean())
 
 
 def _step(centres: NDArray[np.float64]) -> float:

@@ -12,12 +12,16 @@ import xarray as xr
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from markupsafe import Markup
 
+from geocube_ml.data.sources import source_names
 from geocube_ml.files import Place, place, whole_file
 from geocube_ml.report import accuracy
-from geocube_ml.report.coarse import sources_of
 from geocube_ml.report.losses import by_reason
-from geocube_ml.report.pictures import clear_tables, maps, observations, series
+from geocube_ml.report.observations import clear_tables, observations, seen_table
+from geocube_ml.report.pictures import maps, series
+from geocube_ml.report.sources import cards
+from geocube_ml.report.steps import step_word
 from geocube_ml.spec.labels import ClassScheme
+from geocube_ml.spec.recipe import Recipe
 
 _HERE = Path(__file__).parent
 
@@ -32,6 +36,7 @@ def write_report(
     losses: pd.DataFrame | None = None,
     facts: Sequence[tuple[str, Any]] | None = None,
     notes: Sequence[str] | None = None,
+    recipe: Recipe | None = None,
 ) -> Place:
     """Write one self-contained HTML page; the same bytes for the same input.
 
@@ -43,9 +48,10 @@ def write_report(
         Heading of the page.
     cube : Dataset, optional
         Raw counts, read coarsely.  May hold ``class`` (y, x) and ``label`` (y, x) codes, ``prob``
-        (class, y, x), NAME (time, NAME_band, y, x) and NAME_clear (time, y, x).
+        (class_name, y, x); series NAME (time, NAME_band, y, x) and NAME_clear (time, y, x); static
+        sources NAME (NAME_band, y, x) and NAME_clear (y, x).
     samples : Dataset, optional
-        NAME (sample, time, NAME_band) counts and ``label`` (sample).
+        NAME (sample, time, NAME_band) or (sample, NAME_band) counts and ``label`` (sample).
     scores : mapping, optional
         ``classes`` (``names`` and ``colors``), ``scores``, ``reference`` and ``notes``.
     losses : DataFrame, optional
@@ -54,13 +60,15 @@ def write_report(
         Where the page comes from: period, grid, digests, software.
     notes : sequence of str, optional
         What a reader must know first.
+    recipe : Recipe, optional
+        That made the cube: says how its sources were masked and composited.
 
     Returns
     -------
     Path or UPath
     """
     path = place(path)
-    text = render(title, cube, samples, scores, losses, facts or (), notes or ())
+    text = render(title, cube, samples, scores, losses, facts or (), notes or (), recipe)
     with whole_file(path) as partial:
         partial.write_text(text, encoding="utf-8")
     return path
@@ -74,25 +82,30 @@ def render(
     losses: pd.DataFrame | None,
     facts: Sequence[tuple[str, Any]],
     notes: Sequence[str],
+    recipe: Recipe | None = None,
 ) -> str:
     """The page as text; parameters as `write_report`."""
     scheme = _scheme(cube, samples, scores)
     judged = _judged(scores, notes) if scores is not None and scores["scores"] else None
     known = None
-    if samples is not None and scheme is not None and sources_of(samples):
+    if samples is not None and scheme is not None and source_names(samples):
         known = series(samples, scheme)
     clear = {} if cube is None else clear_tables(cube)
+    drawn = None if cube is None else maps(cube, scheme, clear)
     page: str = _template().render(
         title=title,
         summary=_summary(scores, cube, samples, facts),
         notes=list(notes),
-        maps=None if cube is None else maps(cube, scheme, clear),
+        maps=drawn,
         judged=judged,
         reference=accuracy.reference_rows((scores or {}).get("reference") or ()),
         titles=accuracy.TITLES,
         scheme=scheme,
         series=known,
-        observations=[observations(name, table) for name, table in clear.items()],
+        in_time=samples is not None and "time" in samples.dims,
+        sources=[] if cube is None or drawn is None else cards(cube, recipe, drawn.others),
+        seen=[] if cube is None else seen_table(cube, clear),
+        observations=observations(clear),
         losses=None if losses is None else by_reason(losses),
         n_lost=0 if losses is None else len(losses),
         facts=[(str(name), str(value)) for name, value in facts],
@@ -161,7 +174,11 @@ def _summary(
 ) -> dict[str, Any]:
     """The figures of the first line; None where one is not known."""
     best = accuracy.best(scores) if scores is not None else None
-    timed = next((data for data in (cube, samples) if data is not None and "time" in data), None)
+    starts = next(
+        (pd.DatetimeIndex(data["time"].to_numpy())
+         for data in (cube, samples) if data is not None and "time" in data.dims),
+        None,
+    )  # fmt: skip
     told = {name.lower(): str(value) for name, value in facts}
     items = re.match(r"[\d,]+", told.get("items", ""))
     polygons = re.search(r"([\d,]+) polygons?\b", "; ".join(told.values()))
@@ -174,7 +191,7 @@ def _summary(
         "counts": [
             f"{n} {what if n != '1' else what.removesuffix('s')}"
             for n, what in (
-                (str(timed.sizes["time"]) if timed is not None else None, "months"),
+                *([(str(len(starts)), f"{step_word(starts)}s")] if starts is not None else []),
                 (items[0] if items else None, "items"),
                 (n_polygon, "polygons"),
             )

@@ -11,18 +11,15 @@ import pandas as pd
 import xarray as xr
 from numpy.typing import NDArray
 
-from geocube_ml.report.charts import month_bars, month_name, series_panel
-from geocube_ml.report.coarse import (
-    Place,
-    clear_by_month,
-    coarse,
-    pixel_counts,
-    place_of,
-    sources_of,
-)
+from geocube_ml.data.sources import is_static, source_names
+from geocube_ml.report.charts import range_chart, series_panel
+from geocube_ml.report.coarse import Place, coarse, pixel_counts, place_of
 from geocube_ml.report.maps import class_map, composite_map, confidence_map, is_wide
-from geocube_ml.report.quantities import Quantity, physical, quantities, units_of
+from geocube_ml.report.quantities import MANY_BANDS, Quantity, physical, quantities, units_of
+from geocube_ml.report.steps import step_name, step_word
 from geocube_ml.spec.labels import UNKNOWN, ClassScheme
+
+_TRUE = ("red", "green", "blue")
 
 
 @dataclass(frozen=True)
@@ -54,33 +51,19 @@ class Maps:
     legend: Legend | None
     classes: Picture | None
     composite: Picture | None
+    """Of the source that says most to the eye."""
+    others: dict[str, Picture]
+    """Of all further sources."""
     confidence: Picture | None
 
 
 @dataclass(frozen=True)
-class Observations:
-    """Clear observations of one source."""
-
-    name: str
-    mean: Picture
-    without: Picture
-    rows: list[tuple[str, float, int, float]]
-    """Month, mean, minimum, share of pixels without any."""
-
-
-@dataclass(frozen=True)
 class Series:
-    """A band or an index: a panel a class."""
+    """A band, an index or a static source: a panel a class, or a panel a band."""
 
     title: str
     panels: list[tuple[str, str, str]]
-    """Class, its number of samples, and the picture's URI."""
-
-
-def clear_tables(cube: xr.Dataset) -> dict[str, pd.DataFrame]:
-    """Clear observations by month of each source that counts them (`clear_by_month`)."""
-    names = [str(name) for name in cube.data_vars if str(name).endswith("_clear")]
-    return {name.removesuffix("_clear"): clear_by_month(cube[name]) for name in names}
+    """Class or band, the number of samples, and the picture's URI."""
 
 
 def maps(cube: xr.Dataset, scheme: ClassScheme | None, clear: Mapping[str, pd.DataFrame]) -> Maps:
@@ -98,7 +81,13 @@ def maps(cube: xr.Dataset, scheme: ClassScheme | None, clear: Mapping[str, pd.Da
         )
         legend = areas(cube["class"], scheme, place.pixel_m2)
     confidence = _confidence(cube["prob"], place) if "prob" in cube else None
-    return Maps(extent, is_wide(place), legend, drawn, _composite(cube, place, clear), confidence)
+    lead = _lead(cube)
+    seen = {
+        name: _composite(cube, name, place, clear.get(name), outlined=name == lead)
+        for name in source_names(cube)
+    }
+    composite = seen.pop(lead) if lead is not None else None
+    return Maps(extent, is_wide(place), legend, drawn, composite, seen, confidence)
 
 
 def areas(mapped: xr.DataArray, scheme: ClassScheme, pixel_m2: float) -> Legend:
@@ -114,39 +103,29 @@ def areas(mapped: xr.DataArray, scheme: ClassScheme, pixel_m2: float) -> Legend:
     return Legend(rows, total * ha, int(counts[n_class:].sum()) * ha)
 
 
-def observations(name: str, clear: pd.DataFrame) -> Observations:
-    """Clear observations of the source `name`."""
-    months = pd.DatetimeIndex(clear.index)
-    mean, without = clear["mean"].to_numpy(float), clear["without"].to_numpy(float)
-    numbers = (mean.tolist(), clear["min"].tolist(), without.tolist())
-    return Observations(
-        name,
-        Picture(
-            "Clear observations a month (count)",
-            month_bars(months, mean, clear["min"].to_numpy(float)),
-            "Bars: mean over pixels. Dots: the worst pixel.",
-        ),
-        Picture(
-            "Pixels without a clear observation (% of pixels)",
-            month_bars(months, 100 * without),
-            "Where the bar is high, the month is mostly a gap in the series.",
-        ),
-        list(zip(map(month_name, months), *numbers, strict=True)),
-    )
-
-
 def series(samples: xr.Dataset, scheme: ClassScheme) -> list[Series]:
-    """Mean series of each class."""
-    return [_panels(q, scheme) for q in quantities(samples, len(scheme.names))]
+    """Each class through time, and what static sources hold of it."""
+    several = len(source_names(samples)) > 1
+    return [_panels(q, scheme, several) for q in quantities(samples, len(scheme.names))]
 
 
-def _panels(quantity: Quantity, scheme: ClassScheme) -> Series:
+def _panels(quantity: Quantity, scheme: ClassScheme, several: bool) -> Series:
+    said = [quantity.source] if several or not quantity.name else []
+    title = f"{', '.join([*said, *([quantity.name] if quantity.name else [])])} ({quantity.units})"
+    if isinstance(quantity.axis, tuple) and len(quantity.axis) <= MANY_BANDS:
+        return Series(
+            title,
+            [
+                (band, "", range_chart(quantity, at, scheme.names, scheme.colors))
+                for at, band in enumerate(quantity.axis)
+            ],
+        )
     panels = [
         (name, _counted(quantity, code), series_panel(quantity, code, scheme.colors[code]))
         for code, name in enumerate(scheme.names)
         if code in quantity.spreads
     ]
-    return Series(f"{quantity.name} ({quantity.units})", panels)
+    return Series(title, panels)
 
 
 def _counted(quantity: Quantity, code: int) -> str:
@@ -154,42 +133,63 @@ def _counted(quantity: Quantity, code: int) -> str:
     return f"{n:,} sample{'' if n == 1 else 's'}"
 
 
-def _composite(cube: xr.Dataset, place: Place, clear: Mapping[str, pd.DataFrame]) -> Picture | None:
-    sources = sources_of(cube)
-    if not sources:
-        return None
-    name = sources[0]
-    month, seen = _clearest(clear.get(name), cube.sizes["time"])
-    variable = cube[name].isel(time=month)
-    bands = [str(band) for band in cube[f"{name}_band"].to_numpy()]
-    shown = ["red", "green", "blue"] if {"red", "green", "blue"} <= set(bands) else bands[:1]
+def _lead(cube: xr.Dataset) -> str | None:
+    """The source that is shown beside the map: one in true colour, else the first."""
+    names = source_names(cube)
+    colored = [name for name in names if set(_TRUE) <= set(_bands(cube, name))]
+    return next(iter([*colored, *names]), None)
+
+
+def _composite(
+    cube: xr.Dataset, name: str, place: Place, clear: pd.DataFrame | None, *, outlined: bool
+) -> Picture:
+    variable, bands = cube[name], _bands(cube, name)
+    stamp, seen = "", ""
+    if not is_static(variable):
+        step, why = _clearest(clear, cube.sizes["time"])
+        starts = pd.DatetimeIndex(cube["time"].to_numpy())
+        stamp = f", {step_name(starts[step], step_word(starts))}"
+        seen = "; " + why.format(word=step_word(starts))
+        variable = variable.isel(time=step)
+    title, shown = _shown(bands)
     chosen = variable.isel({f"{name}_band": [bands.index(band) for band in shown]})
     counts = coarse(chosen.transpose(f"{name}_band", "y", "x"))
-    label = cube.get("label")
+    label = cube.get("label") if outlined else None
     unknown = int(label.attrs.get("nodata", UNKNOWN)) if label is not None else UNKNOWN
     uri, stretch = composite_map(
         physical(counts, variable.attrs), place, None if label is None else coarse(label), unknown
     )
-    stamp = month_name(pd.Timestamp(cube["time"].to_numpy()[month]))
-    title = "True colour" if len(shown) == 3 else f"Band {shown[0]}"
-    caption = f"{name}, {' '.join(shown)}; {seen}. "
+    caption = f"{name}, {' '.join(shown)}{seen}. "
     caption += (
         "Black to white: {:.3g} to {:.3g}".format(*stretch) if stretch else "No pixel has data"
     )
     return Picture(
-        f"{title}, {stamp} ({units_of(variable.attrs)})",
+        f"{title}{stamp} ({units_of(variable.attrs)})",
         uri,
         caption + ("; labels outlined in white." if label is not None else "."),
     )
 
 
-def _clearest(clear: pd.DataFrame | None, n_month: int) -> tuple[int, str]:
-    """The month to show, and why."""
+def _bands(cube: xr.Dataset, name: str) -> list[str]:
+    return [str(band) for band in cube[f"{name}_band"].to_numpy()]
+
+
+def _shown(bands: list[str]) -> tuple[str, list[str]]:
+    """The bands of a picture, and what one calls it."""
+    if set(_TRUE) <= set(bands):
+        return "True colour", list(_TRUE)
+    if len(bands) > MANY_BANDS:  # a spectrum: three places of it, the longest wave in red
+        return "False colour", [bands[len(bands) * k // 4] for k in (3, 2, 1)]
+    return f"Band {bands[0]}", bands[:1]
+
+
+def _clearest(clear: pd.DataFrame | None, n_step: int) -> tuple[int, str]:
+    """The step to show, and why."""
     if clear is None:
-        return n_month // 2, "the middle of the period"
+        return n_step // 2, "the middle of the period"
     mean = clear["mean"].to_numpy(float)
-    month = int(mean.argmax())
-    return month, f"the month with most clear observations, {mean[month]:.1f} a pixel"
+    step = int(mean.argmax())
+    return step, f"the {{word}} with most clear observations, {mean[step]:.1f} a pixel"
 
 
 def _confidence(prob: xr.DataArray, place: Place) -> Picture:

@@ -11,36 +11,43 @@ import pandas as pd
 import xarray as xr
 from numpy.typing import NDArray
 
-from geocube_ml.report.coarse import sources_of
+from geocube_ml.data.sources import is_static, source_names
+from geocube_ml.report.steps import step_word
 
-_MOST_BANDS = 4  # that a page shows, where there is no index to show
+MANY_BANDS = 8
+"""Bands above which a source is a spectrum, and not a few layers of their own kinds."""
+
+_MOST_BANDS = 4  # of a series that a page shows, where there is no index to show
 _INTERVAL = (10, 90)  # percentiles
 
 
 @dataclass(frozen=True)
 class Spread:
-    """Series of one class: NaN where no sample has data."""
+    """What the samples of one class hold along an axis: NaN where none has data."""
 
     count: int
     """Samples of the class."""
 
     mean: NDArray[np.float64]
-    """(time,)"""
+    """(axis,)"""
 
     low: NDArray[np.float64]
-    """(time,) 10th percentile."""
+    """(axis,) 10th percentile."""
 
     high: NDArray[np.float64]
-    """(time,) 90th percentile."""
+    """(axis,) 90th percentile."""
 
 
 @dataclass(frozen=True)
 class Quantity:
-    """A band or an index, class by class."""
+    """A band or an index through time, or the bands of a static source; class by class."""
 
+    source: str
     name: str
+    """Band or index; empty where the bands are the axis."""
     units: str
-    months: pd.DatetimeIndex
+    axis: pd.DatetimeIndex | tuple[str, ...]
+    """Start of each time step, or the names of bands."""
     spreads: dict[int, Spread]
     """By class code; classes without samples are not there."""
 
@@ -77,44 +84,62 @@ def units_of(attrs: Mapping[Any, Any]) -> str:
 
 
 def quantities(samples: xr.Dataset, n_class: int) -> Iterator[Quantity]:
-    """NDVI by class where the samples have red and nir, else each of the first bands.
+    """What the samples look like, source by source.
 
     Parameters
     ----------
     samples : Dataset
-        NAME (sample, time, NAME_band) counts, and ``label`` (sample) codes.
+        Series NAME (sample, time, NAME_band), static sources NAME (sample, NAME_band), as counts;
+        ``label`` (sample) codes.
     n_class : int
 
     Yields
     ------
     Quantity
-        One at a time, so that one band is in memory.
+        One at a time, so that one band is in memory.  Of a series NDVI where it has red and nir,
+        else each of its first bands; of a static source all bands.
     """
-    source = sources_of(samples)[0]
-    variable = samples[source]
     label = samples["label"].to_numpy()
-    bands = [str(band) for band in samples[f"{source}_band"].to_numpy()]
+    for source in source_names(samples):
+        bands = [str(band) for band in samples[f"{source}_band"].to_numpy()]
+        units = units_of(samples[source].attrs)
+        if is_static(samples[source]):
+            values = physical(
+                samples[source].transpose("sample", f"{source}_band").to_numpy(),
+                samples[source].attrs,
+            )
+            yield Quantity(source, "", units, tuple(bands), _by_class(values, label, n_class))
+        else:
+            yield from _series(samples, source, bands, units, n_class)
+
+
+def _series(
+    samples: xr.Dataset, source: str, bands: list[str], units: str, n_class: int
+) -> Iterator[Quantity]:
+    variable, label = samples[source], samples["label"].to_numpy()
+    starts = pd.DatetimeIndex(samples["time"].to_numpy())
 
     def band(name: str) -> NDArray[np.float32]:
         chosen = variable.isel({f"{source}_band": bands.index(name)})
         return physical(chosen.transpose("sample", "time").to_numpy(), variable.attrs)
 
+    def quantity(name: str, units: str, values: NDArray[np.float32]) -> Quantity:
+        steps, filled = _every_month(starts, values)
+        return Quantity(source, name, units, steps, _by_class(filled, label, n_class))
+
     if {"red", "nir"} <= set(bands):
-        yield _by_class(
-            "NDVI", "dimensionless", samples, _ndvi(band("red"), band("nir")), label, n_class
-        )
+        yield quantity("NDVI", "dimensionless", _ndvi(band("red"), band("nir")))
         return
-    units = units_of(variable.attrs)
     for name in bands[:_MOST_BANDS]:
-        yield _by_class(name, units, samples, band(name), label, n_class)
+        yield quantity(name, units, band(name))
 
 
 def spread(values: NDArray[np.float32]) -> Spread:
-    """Mean and percentiles of each month.
+    """Mean and percentiles at each place of an axis.
 
     Parameters
     ----------
-    values : (sample, time) float32, NaN without data
+    values : (sample, axis) float32, NaN without data
 
     Examples
     --------
@@ -122,7 +147,7 @@ def spread(values: NDArray[np.float32]) -> Spread:
     array([ 2., nan])
     """
     out = np.full((3, values.shape[1]), np.nan)
-    seen = np.isfinite(values).any(axis=0)  # numpy warns of a month without any
+    seen = np.isfinite(values).any(axis=0)  # numpy warns of a place without any
     if seen.any():
         chosen = values[:, seen].astype(np.float64)
         out[0, seen] = np.nanmean(chosen, axis=0)
@@ -138,24 +163,17 @@ def _ndvi(red: NDArray[np.float32], nir: NDArray[np.float32]) -> NDArray[np.floa
     return out
 
 
-def _by_class(
-    name: str, units: str, samples: xr.Dataset,
-    values: NDArray[np.float32], label: NDArray[Any], n_class: int,
-) -> Quantity:  # fmt: skip
-    months, values = _every_month(pd.DatetimeIndex(samples["time"].to_numpy()), values)
-    spreads = {
-        code: spread(values[label == code]) for code in range(n_class) if (label == code).any()
-    }
-    return Quantity(name, units, months, spreads)
+def _by_class(values: NDArray[np.float32], label: NDArray[Any], n_class: int) -> dict[int, Spread]:
+    return {code: spread(values[label == code]) for code in range(n_class) if (label == code).any()}
 
 
 def _every_month(
-    months: pd.DatetimeIndex, values: NDArray[np.float32]
+    starts: pd.DatetimeIndex, values: NDArray[np.float32]
 ) -> tuple[pd.DatetimeIndex, NDArray[np.float32]]:
     """With NaN for months that the axis skips, so that a line does not bridge them."""
-    every = pd.date_range(months.min(), months.max(), freq="MS")
-    if not months.isin(every).all():
-        return months, values  # steps that are not months
+    if step_word(starts) != "month":
+        return starts, values
+    every = pd.date_range(starts.min(), starts.max(), freq="MS")
     out = np.full((len(values), len(every)), np.nan, np.float32)
-    out[:, every.get_indexer(months)] = values
+    out[:, every.get_indexer(starts)] = values
     return every, out

@@ -166,8 +166,9 @@ def _sentence(cls: type[BaseModel], fault: ErrorDetails) -> str:
     if fault["type"] == "value_error":
         return f"{place}{fault['ctx']['error']}."
     if fault["type"] == "union_tag_invalid":
-        kind, kinds = fault["ctx"]["tag"], fault["ctx"]["expected_tags"]
-        return f"{place}the kind {kind!r} is not one of {kinds}; add `kind:` with one of them."
+        said, known_tags = fault["ctx"]["tag"], fault["ctx"]["expected_tags"]
+        key = fault["ctx"]["discriminator"].strip("'")
+        return f"{place}the {key} {said!r} is not one of {known_tags}; take one of them."
     return f"{place}{fault['msg'].rstrip('.')}, got {fault['input']!r}."
 
 
@@ -181,8 +182,11 @@ def _inside(annotation: Any, part: int | str) -> tuple[Any, bool]:
     if isinstance(annotation, type) and issubclass(annotation, BaseModel):
         field = annotation.model_fields.get(str(part))
         inside = field.annotation if field else None
+        if field is not None and field.discriminator is not None:
+            return Annotated[inside, field], stands  # type: ignore[return-value]
     elif get_origin(annotation) is Annotated:  # of what comes by here, only a tagged union is
-        members = {spec.model_fields["kind"].default: spec for spec in get_args(args[0])}
+        tag = next(d for meta in args[1:] if (d := getattr(meta, "discriminator", None)))
+        members = {spec.model_fields[tag].default: spec for spec in get_args(args[0])}
         inside, stands = members.get(part), False
     if get_origin(inside) in (Union, UnionType):  # X | None
         inside = get_args(inside)[0]

@@ -71,13 +71,13 @@ class GridSpec(Spec):
 class StoreSpec(Spec):
     """How the cube is cut: a tile is a whole number of shards, a shard of chunks."""
 
-    chunk: int = Field(128, ge=16)
+    chunk: int = Field(256, ge=16)
     """Edge in pixels of a chunk, the smallest piece that is read."""
 
     shard: int = Field(512, ge=16)
     """Edge in pixels of a shard, one object in the store."""
 
-    tile: int = Field(512, ge=16)
+    tile: int = Field(1024, ge=16)
     """Edge in pixels of a tile, the unit of work and of resume."""
 
     steps: int = Field(12, ge=1)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
-from datetime import date
 from pathlib import Path
 from typing import Any, Literal, Self
 
@@ -14,15 +13,15 @@ from pydantic import Field, field_validator, model_validator
 from geocube_ml.errors import MissingError, SpecError
 from geocube_ml.spec.base import EXECUTION, Location, Spec
 from geocube_ml.spec.cluster import ClusterSpec
+from geocube_ml.spec.composite import CompositeSpec, MedianSpec
 from geocube_ml.spec.grid import GridSpec, StoreSpec
 from geocube_ml.spec.labels import LabelsSpec
 from geocube_ml.spec.models import EvaluateSpec, ModelSpec, PredictSpec, SamplesSpec
+from geocube_ml.spec.period import PeriodSpec
+from geocube_ml.spec.sensor import SensorSpec
 from geocube_ml.spec.simulate import SimSpec
-from geocube_ml.spec.source import SensorSpec, SourceSpec
+from geocube_ml.spec.source import SourceSpec
 from geocube_ml.spec.storage import StorageSpec
-
-_MONTH = re.compile(r"^((?:19|20|21)\d{2})-(0[1-9]|1[0-2])$")
-
 
 _NAME = re.compile(r"^[A-Za-z_][\w-]*$")
 _TAKEN_VARIABLES = {
@@ -30,49 +29,6 @@ _TAKEN_VARIABLES = {
     "fold_block", "fold_polygon", "sample",
 }  # fmt: skip
 _TAKEN_MODELS = {"majority class", "best possible"}
-
-
-class PeriodSpec(Spec):
-    """The months of the cube, first and last included."""
-
-    start: str
-    """First month, ``YYYY-MM``."""
-
-    end: str
-    """Last month, ``YYYY-MM``."""
-
-    @field_validator("start", "end", mode="before")
-    @classmethod
-    def _month(cls, value: Any) -> Any:
-        if isinstance(value, date) or not _MONTH.match(str(value)):
-            raise ValueError(f"a month is written YYYY-MM (1900 to 2199), got {value}")
-        return value
-
-    @model_validator(mode="after")
-    def _order(self) -> Self:
-        if self.start > self.end:
-            raise ValueError(f"the period ends ({self.end}) before it starts ({self.start})")
-        return self
-
-    @property
-    def months(self) -> tuple[str, ...]:
-        """Every month as ``YYYY-MM``, in order.
-
-        Examples
-        --------
-        >>> PeriodSpec(start="2021-11", end="2022-01").months
-        ('2021-11', '2021-12', '2022-01')
-        """
-        (y0, m0), (y1, m1) = (map(int, month.split("-")) for month in (self.start, self.end))
-        count = range(12 * y0 + m0 - 1, 12 * y1 + m1)
-        return tuple(f"{n // 12:04d}-{n % 12 + 1:02d}" for n in count)
-
-
-class CompositeSpec(Spec):
-    """How the clear observations of a month become one value."""
-
-    method: Literal["median"] = "median"
-    """``median`` of the clear observations, a band at a time."""
 
 
 class Recipe(Spec):
@@ -87,17 +43,17 @@ class Recipe(Spec):
     simulate: SimSpec | None = None
     """Make a simulated archive first; the demo, tests and benchmarks do."""
 
-    sources: dict[str, SourceSpec] = Field(min_length=1, max_length=1)
-    """Variable of the cube to its source."""
+    sources: dict[str, SourceSpec] = Field(min_length=1)
+    """Variable of the cube to its source; several share the grid and the time steps."""
 
     grid: GridSpec
     """Where the map lies."""
 
-    period: PeriodSpec
-    """The months of the cube."""
+    period: PeriodSpec | None = None
+    """What the cube spans; not needed where all sources are static."""
 
-    composite: CompositeSpec = CompositeSpec()
-    """How a month is made."""
+    composite: CompositeSpec = MedianSpec()
+    """How a time step is made, of sources whose sensor does not say it."""
 
     store: StoreSpec = StoreSpec()
     """How the cube is cut."""
@@ -171,15 +127,29 @@ class Recipe(Spec):
                     )
                 if name in taken:
                     raise ValueError(f"the name {name!r} of a {kind} is taken; choose another")
+        endings = [f"{a}{end}" for a in self.sources for end in ("_clear", "_band")]
+        twice = [name for name in self.sources if name in endings]
+        if twice:
+            raise ValueError(
+                f"{twice[0]!r} is the name of what belongs to another source; choose another"
+            )
+        moving = [name for name, source in self.sources.items() if not source.sensor.static]
+        if moving and self.period is None:
+            raise ValueError(
+                f"`period` is missing: the source {moving[0]} is a series; add start and end, or "
+                "`static: true` to its sensor, to make one layer of all its items"
+            )
+        if self.period is not None and not moving:
+            raise ValueError("all sources are static, so that `period` decides nothing; remove it")
         model = self.predict.model
         if model is not None and model not in self.models:
             raise ValueError(f"predict.model is {model!r}, but models has {', '.join(self.models)}")
         return self
 
-    @property
-    def source(self) -> tuple[str, SourceSpec]:
-        """The variable's name and its source."""
-        return next(iter(self.sources.items()))
+    def composite_of(self, name: str) -> CompositeSpec:
+        """How a step of a source is made: as it says itself, its sensor, or the recipe."""
+        source = self.sources[name]
+        return source.composite or source.sensor.composite or self.composite
 
     @property
     def map_model(self) -> str:

@@ -1,13 +1,13 @@
-"""Step `cube`: items become monthly mosaics in a Zarr group."""
+"""Step `cube`: items become composites in a Zarr group, a source and some time steps at a time."""
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass, replace
 from typing import Any
 
 import numpy as np
 
-from geocube_ml.cube.catalog import items_digest
 from geocube_ml.cube.coords import CLEAR_ATTRS, CLEAR_FILL, band_attrs, cube_coords
 from geocube_ml.cube.grid import Tile
 from geocube_ml.cube.mosaic import Mosaic, make_mosaic
@@ -16,8 +16,11 @@ from geocube_ml.cube.store import Variable, open_cube
 from geocube_ml.errors import MissingError
 from geocube_ml.files import Place, below, read_json
 from geocube_ml.files import discard as remove
+from geocube_ml.spec.base import digest
+from geocube_ml.steps.items import reaches_further
 from geocube_ml.steps.job import Job
-from geocube_ml.steps.tiles import Pixels
+from geocube_ml.steps.radiometry import checked_offsets
+from geocube_ml.steps.tiles import Pixels, Unit
 
 _LISTED = 20  # items that are left out, by name, in an attribute
 
@@ -26,124 +29,219 @@ def inputs(job: Job) -> dict[str, Any]:
     """What decides the cube."""
     recipe = job.recipe
     return {
-        "sources": {name: source.result() for name, source in recipe.sources.items()},
+        "sources": {name: _source_inputs(job, name) for name in recipe.sources},
         "grid": recipe.grid.result(),
-        "period": recipe.period.result(),
-        "composite": recipe.composite.result(),
+        "period": recipe.period.result() if recipe.period else None,
         "store": recipe.store.result(),
-        "items": items_digest(job.items),
+        "items": {name: found.digest for name, found in job.items.items()},
     }
+
+
+def grows(before: Mapping[str, Any], now: Mapping[str, Any]) -> bool:
+    """Whether a cube becomes longer, or gets another source, and what is there stays."""
+    same = before["grid"] == now["grid"] and before["store"] == now["store"]
+    kept = all(now["sources"].get(name) == made for name, made in before["sources"].items())
+    if before["period"] == now["period"]:
+        kept &= all(now["items"].get(name) == found for name, found in before["items"].items())
+    return same and kept and reaches_further(before["period"], now["period"])
 
 
 def plan(job: Job) -> list[str]:
     """What the step would do."""
-    mosaic = _mosaic(job)
-    return [*price(mosaic).lines(), *missing_files(mosaic)]
+    mosaics = _mosaics(job)
+    return [*price(mosaics).lines(), *missing_files(mosaics)]
 
 
 def run(job: Job) -> dict[str, Any]:
     """Write what is not written yet."""
-    name, source = job.recipe.source
-    mosaic = _mosaic(job)
-    gone = missing_files(mosaic)
+    mosaics = _mosaics(job)
+    gone = missing_files(mosaics)
     if gone and job.recipe.unreadable == "stop":
         raise MissingError(gone[0] + " Restore them, or leave their items out.")
-    bands, months, shape = list(source.chosen), mosaic.months, job.grid.shape
-    dims = ("time", f"{name}_band", "y", "x")
-    digest = job.digests["cube"]
-    job.store.create(
-        [
-            Variable(
-                name, dims, (len(months), len(bands), *shape), source.sensor.dtype,
-                source.sensor.nodata, {**band_attrs(source), **_radiometry(mosaic)},
-            ),
-            Variable(
-                f"{name}_clear", ("time", "y", "x"), (len(months), *shape), "uint8", CLEAR_FILL,
-                CLEAR_ATTRS,
-            ),
-        ],
-        cube_coords(job.grid, months, {name: bands}),
-        digest,
-        {"Conventions": "CF-1.11", "title": source.sensor.title or "monthly mosaics"},
+    said = {name: checked_offsets(job, name, mosaic) for name, mosaic in mosaics.items()}
+    series = [mosaic.steps for mosaic in mosaics.values() if not mosaic.source.sensor.static]
+    bands = {name: list(mosaic.source.chosen) for name, mosaic in mosaics.items()}
+    coords = cube_coords(job.grid, series[0] if series else (), bands)
+    title = "; ".join(source.sensor.title or name for name, source in job.recipe.sources.items())
+    about = {"title": title}
+    variables = [v for name, mosaic in mosaics.items() for v in _variables(job, name, mosaic, said)]
+    for name in mosaics:  # removed by hand: none of it counts
+        if not (job.cube_path / name / "zarr.json").exists():
+            job.records.forget_units("cube", f"{name}.")
+    job.store.create(variables, coords, attrs=about)
+    blocks = {b.part: b for name, mosaic in mosaics.items() for b in _blocks(job, name, mosaic)}
+
+    def work(unit: Unit) -> CubeWork:
+        block = blocks[unit.part]
+        # with its own granules only: a task must not grow with the area
+        return CubeWork(block.source, block.mosaic.within(unit.tile.y, unit.tile.x))
+
+    units = [
+        Unit(tile, block.digest, block.part, block.steps)
+        for block in blocks.values()
+        for tile in job.grid.tiles
+    ]
+    job.write_tiles("cube", work, units)
+    left_out = {name: _left_out(job, mosaic) for name, mosaic in mosaics.items()}
+    said_too = {n: {"items_left_out": _listed(found)} for n, found in left_out.items() if found}
+    job.store.commit(
+        [replace(v, attrs={**v.attrs, **said_too.get(v.name, {})}) for v in variables],
+        coords, attrs=about,
     )  # fmt: skip
-    # with its own granules only: a task must not grow with the area
-    job.write_tiles("cube", lambda tile: CubeWork(name, mosaic.within(tile.y, tile.x)))
-    left_out = _list_left_out(job, name)
-    clear = open_cube(job.cube_path)[f"{name}_clear"]
-    seen = (clear > 0).any(("y", "x")).values
     return {
-        "items": sum(len(s.granules) for scenes in mosaic.scenes.values() for s in scenes),
-        "days": sum(len(scenes) for scenes in mosaic.scenes.values()),
+        "sources": {name: _facts(job, name, mosaic) for name, mosaic in mosaics.items()},
         "tiles": len(job.grid.tiles),
-        "unseen_months": [month for month, any_ in zip(months, seen, strict=True) if not any_],
-        "left_out": left_out,
-        "pixels": int(np.prod(shape)),
+        "left_out": {item: n for found in left_out.values() for item, n in found.items()},
+        "pixels": int(np.prod(job.grid.shape)),
     }
 
 
 @dataclass(frozen=True)
 class CubeWork:
-    """Reads, masks and composites one tile."""
+    """Reads, masks and composites one tile of one source."""
 
     name: str
     mosaic: Mosaic
 
     def __call__(self, tile: Tile, last: bool) -> Pixels:
-        """All months and bands of a tile."""
+        """All steps and bands of a tile."""
         mosaic = replace(self.mosaic, waits=not last)
-        every = (range(len(mosaic.months)), range(len(mosaic.source.chosen)))
+        every = (range(len(mosaic.steps)), range(len(mosaic.source.chosen)))
         values, count, left_out = mosaic.read_listing(*every, tile.y, tile.x)
-        listed = tuple(asdict(one) for one in left_out)
-        return Pixels({self.name: values, f"{self.name}_clear": count}, listed)
+        if mosaic.source.sensor.static:
+            values, count = values[0], count[0]
+        found = {self.name: values}
+        if mosaic.counted:
+            found[f"{self.name}_clear"] = count
+        return Pixels(found, tuple(asdict(one) for one in left_out))
 
 
-def _list_left_out(job: Job, name: str) -> dict[str, int]:
-    """Items that tiles were made without, and how many tiles; said in the cube too."""
+def _source_inputs(job: Job, name: str) -> dict[str, Any]:
+    composite = job.recipe.composite_of(name).result()
+    return {**job.recipe.sources[name].result(), "composite": composite}
+
+
+def _mosaics(job: Job) -> dict[str, Mosaic]:
+    recipe = job.recipe
+    return {
+        name: make_mosaic(
+            job.items[name].items, source, job.grid, recipe.period,
+            composite=recipe.composite_of(name), storage=recipe.storage,
+            unreadable=recipe.unreadable,
+        )
+        for name, source in recipe.sources.items()
+    }  # fmt: skip
+
+
+def _digest(job: Job, name: str) -> str:
+    """Of a source's variables; the same however long the cube is and whatever else is in it."""
+    recipe = job.recipe
+    static = recipe.sources[name].sensor.static or recipe.period is None
+    steps = () if static or recipe.period is None else recipe.period.steps[:1]
+    return digest(
+        [
+            _source_inputs(job, name), recipe.grid.result(), recipe.store.result(),
+            [step.name for step in steps], recipe.period.step if steps and recipe.period else None,
+        ]
+    )  # fmt: skip
+
+
+def _variables(
+    job: Job, name: str, mosaic: Mosaic, offsets: Mapping[str, Mapping[str, str]]
+) -> list[Variable]:
+    """A source's values, and the count of its clear observations."""
+    sensor, rows_cols = mosaic.source.sensor, job.grid.shape
+    dims, lead = ((), ()) if sensor.static else (("time",), (len(mosaic.steps),))
+    made_by = _digest(job, name)
+    values = Variable(
+        name,
+        (*dims, f"{name}_band", "y", "x"),
+        (*lead, len(mosaic.source.chosen), *rows_cols),
+        sensor.dtype,
+        sensor.nodata,
+        {**band_attrs(sensor, mosaic.composite), **offsets[name]},
+        made_by,
+    )
+    clear = Variable(
+        f"{name}_clear",
+        (*dims, "y", "x"),
+        (*lead, *rows_cols),
+        "uint8",
+        CLEAR_FILL,
+        CLEAR_ATTRS,
+        made_by,
+    )
+    return [values, clear] if mosaic.counted else [values]
+
+
+@dataclass(frozen=True)
+class _Block:
+    """One source and the time steps that one shard spans."""
+
+    source: str
+    mosaic: Mosaic
+    """Of these steps."""
+    digest: str
+    part: str
+    """A block that becomes longer is another part."""
+    steps: slice | None
+
+
+def _blocks(job: Job, name: str, mosaic: Mosaic) -> list[_Block]:
+    """A source cut into what is written together; all of one that has no time axis."""
+    made_by = _digest(job, name)
+    if mosaic.source.sensor.static:
+        return [_Block(name, mosaic, made_by, name, None)]
+    n, length = len(mosaic.steps), job.recipe.store.steps
+    blocks = []
+    for start in range(0, n, length):
+        steps = slice(start, min(start + length, n))
+        part = f"{name}.{mosaic.steps[start].name}.{mosaic.steps[steps.stop - 1].name}"
+        blocks.append(_Block(name, mosaic.during(steps), made_by, part, steps))
+    return blocks
+
+
+def _facts(job: Job, name: str, mosaic: Mosaic) -> dict[str, Any]:
+    """What became of a source."""
+    facts: dict[str, Any] = {
+        "items": sum(1 for _ in mosaic.granules),
+        "days": sum(len(scenes) for scenes in mosaic.scenes.values()),
+    }
+    if mosaic.counted and not mosaic.source.sensor.static:
+        clear = open_cube(job.cube_path, job.recipe.storage)[f"{name}_clear"]
+        seen = (clear > 0).any(("y", "x")).values
+        pairs = zip(mosaic.steps, seen, strict=True)
+        facts["unseen_steps"] = [step.name for step, any_ in pairs if not any_]
+    return facts
+
+
+def _left_out(job: Job, mosaic: Mosaic) -> dict[str, int]:
+    """Items of a source that tiles were made without, and how many tiles."""
     tiles: dict[str, int] = {}
+    ids = {granule.id for granule in mosaic.granules}
     for path in below(job.records.left_out("cube"), ".json"):
         if not read_json(job.records.tiles("cube") / path.name)["left_out"]:
             continue  # of an attempt that was interrupted; the next one could read all
-        for item in sorted({one["item"] for one in read_json(path)}):
+        for item in sorted({one["item"] for one in read_json(path)} & ids):
             tiles[item] = tiles.get(item, 0) + 1
-    if tiles:
-        some = [f"{item} ({n} tile{'s' * (n > 1)})" for item, n in sorted(tiles.items())]
-        more = [f"and {len(some) - _LISTED} more"] if len(some) > _LISTED else []
-        said = "; ".join([*some[:_LISTED], *more])
-        job.store.describe(name, {"items_left_out": said})
     return tiles
+
+
+def _listed(tiles: Mapping[str, int]) -> str:
+    some = [f"{item} ({n} tile{'s' * (n > 1)})" for item, n in sorted(tiles.items())]
+    more = [f"and {len(some) - _LISTED} more"] if len(some) > _LISTED else []
+    return "; ".join([*some[:_LISTED], *more])
 
 
 def outputs(job: Job) -> list[Place]:
     """What a finished step leaves."""
-    name, _ = job.recipe.source
-    arrays = [job.cube_path / array / "zarr.json" for array in (name, f"{name}_clear")]
-    return [job.items_path, job.cube_path / "zarr.json", *arrays]
+    arrays = [job.cube_path / name / "zarr.json" for name in job.recipe.sources]
+    pins = [job.pin_path(name) for name in job.recipe.sources]
+    return [*pins, job.cube_path / "zarr.json", *arrays]
 
 
 def discard(job: Job) -> None:
     """Remove all of the cube, labels and map included: they lie on its grid."""
     job.records.forget(["items", "labels", "predict"])
     remove(job.cube_path)
-    remove(job.items_path)
-
-
-def _mosaic(job: Job) -> Mosaic:
-    _, source = job.recipe.source
-    return make_mosaic(
-        job.items, source, job.grid, job.recipe.period,
-        storage=job.recipe.storage, unreadable=job.recipe.unreadable,
-    )  # fmt: skip
-
-
-def _radiometry(mosaic: Mosaic) -> dict[str, Any]:
-    """How many items had how much taken off, and how that was known."""
-    found: dict[str, int] = {}
-    for scenes in mosaic.scenes.values():
-        for scene in scenes:
-            for granule in scene.granules:
-                said = f"{granule.offset.counts} ({granule.offset.evidence})"
-                found[said] = found.get(said, 0) + 1
-    if mosaic.source.sensor.offset == "none":
-        return {}
-    listed = "; ".join(f"{n} items: {said}" for said, n in sorted(found.items()))
-    return {"offset_removed": listed}
+    remove(job.out / "items")

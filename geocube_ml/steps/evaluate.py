@@ -131,7 +131,7 @@ class ClassRaster:
 
     def read(self, geobox: GeoBox, storage: StorageSpec) -> NDArray[np.uint8]:
         """(y, x) codes on a grid."""
-        values = read_onto(self.href, geobox, nodata=UNKNOWN, dtype="uint8", storage=storage)
+        (values,) = read_onto(self.href, geobox, nodata=UNKNOWN, dtype="uint8", storage=storage)
         codes: NDArray[np.uint8] = self.table[values]
         return codes
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from importlib import import_module
@@ -11,16 +11,16 @@ from typing import Any
 import pystac
 
 from geocube_ml.cluster import Workers, cores
-from geocube_ml.cube.catalog import find_items, pin_items, read_items
-from geocube_ml.cube.grid import Grid, Tile, make_grid
+from geocube_ml.cube.grid import Grid, make_grid
 from geocube_ml.cube.store import CubeStore
 from geocube_ml.errors import MissingError, SpecError
-from geocube_ml.files import PARTIAL, Place, discard, is_remote, place, read_json, sweep, write_json
+from geocube_ml.files import PARTIAL, Place, discard, is_remote, place, sweep
 from geocube_ml.spec.base import digest
 from geocube_ml.spec.labels import LabelsSpec
 from geocube_ml.spec.recipe import Recipe
-from geocube_ml.steps.records import Records
-from geocube_ml.steps.tiles import TileTask, TileWriter, Work, write_tiles
+from geocube_ml.steps.items import Found, pinned
+from geocube_ml.steps.records import Grows, Records
+from geocube_ml.steps.tiles import TileTask, TileWriter, Unit, Work, write_tiles
 
 Note = Callable[[int, int], None]
 
@@ -95,11 +95,6 @@ class Job:
         return self.out / "cube.zarr"
 
     @property
-    def items_path(self) -> Place:
-        """The pinned items."""
-        return self.out / "items.parquet"
-
-    @property
     def samples_path(self) -> Place:
         """The sample table, a Zarr group."""
         return self.out / "samples.zarr"
@@ -150,43 +145,39 @@ class Job:
         return self.recipe.labels
 
     @cached_property
-    def items(self) -> list[pystac.Item]:
-        """The items, from the pin; searched for and pinned first if they are not yet.
+    def items(self) -> dict[str, Found]:
+        """The items of each source, as they are pinned.
 
         Raises
         ------
         StaleTarget
-            The pinned items were searched for with other conditions.
+            Items that are pinned were searched for with other conditions.
         """
-        recipe = self.recipe
-        _, source = recipe.source
-        wanted = {
-            "items": source.items.result(),
-            "simulate": recipe.simulate.result() if recipe.simulate else None,
-            "assets": list(source.assets),
-            "period": recipe.period.result(),
-            "grid": recipe.grid.result(),
-        }
-        where = source.items.model_dump(mode="json", exclude={"page_size"})
-        self.records.check("items", wanted)
-        known = self.records.path("items", "place")  # written last: without it no pin counts
-        if self.items_path.exists() and known.exists() and read_json(known) == where:
-            return read_items(self.items_path)
-        area = None if recipe.grid.like else make_grid(recipe.grid, recipe.store).lonlat()
-        found = find_items(source, recipe.period, area, recipe.storage)
-        if self.dry:
-            return found
-        pin_items(found, self.items_path)
-        self.begin("items", wanted)
-        write_json(known, where)
-        return read_items(self.items_path)
+        area = (
+            None
+            if self.recipe.grid.like
+            else make_grid(self.recipe.grid, self.recipe.store).lonlat()
+        )
+        return {name: pinned(self, name, area) for name in self.recipe.sources}
+
+    def pin_path(self, source: str) -> Place:
+        """The pinned items of a source."""
+        return self.out / "items" / f"{source}.parquet"
 
     @cached_property
     def grid(self) -> Grid:
         """The grid of the cube."""
         spec = self.recipe.grid
-        items = self.items if spec.like else ()
-        return make_grid(spec, self.recipe.store, items, self.recipe.storage)
+        return make_grid(spec, self.recipe.store, self._like(spec.like), self.recipe.storage)
+
+    def _like(self, asset: str | None) -> list[pystac.Item]:
+        """The items whose grid is taken: those of the first source that reads the asset."""
+        if asset is None:
+            return []
+        for name, source in self.recipe.sources.items():
+            if asset in source.assets:
+                return list(self.items[name].items)
+        return list(next(iter(self.items.values())).items)
 
     @property
     def store(self) -> CubeStore:
@@ -195,9 +186,9 @@ class Job:
 
     # -- what is done -----------------------------------------------------------------------
 
-    def begin(self, step: str, inputs: Mapping[str, Any]) -> None:
+    def begin(self, step: str, inputs: Mapping[str, Any], grows: Grows | None = None) -> None:
         """Note that a step has begun with these inputs; refuse what others left."""
-        self.records.begin(step, inputs)
+        self.records.begin(step, inputs, grows)
         self.digests[step] = digest(inputs)
 
     def digest_of(self, step: str) -> str:
@@ -235,37 +226,42 @@ class Job:
         """
         if is_remote(self.out):
             return
-        for path in (self.items_path, self.samples_path, self.losses_path, self.scores_path,
-                     self.report_path, self.cube_path):  # fmt: skip
+        for path in (self.samples_path, self.losses_path, self.scores_path, self.report_path,
+                     self.cube_path):  # fmt: skip
             discard(path.with_name(path.name + PARTIAL))
-        for folder in ("models", "export", "records", "runs"):
+        for folder in ("items", "models", "export", "records", "runs"):
             sweep(self.out / folder)
 
-    def write_tiles(self, step: str, work: Callable[[Tile], Work]) -> None:
+    def write_tiles(
+        self, step: str, work: Callable[[Unit], Work], units: Sequence[Unit] | None = None
+    ) -> None:
         """Compute and write all pending tiles of a step.
 
         Parameters
         ----------
         step : str
         work : callable
-            Takes a tile, returns what computes it: called when the tile is sent to a worker.
+            Takes a unit, returns what computes it: called when it is sent to a worker.
+        units : sequence of Unit, optional
+            What is to be made in all; the grid's tiles by default.
 
         Raises
         ------
         TilesFailed
             Some could not be made.
         """
+        if units is None:
+            units = [Unit(tile, self.digests[step]) for tile in self.grid.tiles]
         writer = TileWriter(
-            self.store, step, self.digests[step], self.records.tiles(step),
-            self.records.left_out(step), self.records.path(step, "failed"),
-            self.recipe.cluster.attempts,
+            self.store, step, self.records.tiles(step), self.records.left_out(step),
+            self.records.path(step, "failed"), self.recipe.cluster.attempts,
         )  # fmt: skip
-        tiles = self.records.pending(step, self.grid.tiles)
-        total = len(self.grid.tiles)
-        before = total - len(tiles)
+        pending = self.records.pending(step, units)
+        total = len(units)
+        before = total - len(pending)
         self.note(before, total)
         write_tiles(
-            self.workers, writer, (TileTask(tile, work(tile)) for tile in tiles),
-            total=len(tiles), note=lambda done, _: self.note(before + done, total),
+            self.workers, writer, (TileTask(unit, work(unit)) for unit in pending),
+            total=len(pending), note=lambda done, _: self.note(before + done, total),
             check=self.check_lease,
         )  # fmt: skip

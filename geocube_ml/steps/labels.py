@@ -9,7 +9,6 @@ from geocube_ml.cube.coords import cube_coords
 from geocube_ml.cube.grid import Tile
 from geocube_ml.cube.store import Variable
 from geocube_ml.files import Place, content_digest, whole_file
-from geocube_ml.files import discard as remove
 from geocube_ml.labels.polygons import Labels, read_labels
 from geocube_ml.labels.raster import NO_POLYGON, LabelBurner, LabelPatch, label_attrs
 from geocube_ml.labels.vector import vector_parts
@@ -53,7 +52,7 @@ def run(job: Job) -> dict[str, Any]:
         job.digests["labels"],
     )
     burner = LabelBurner(labels, job.grid)
-    job.write_tiles("labels", lambda tile: LabelsWork(burner.patch(tile)))
+    job.write_tiles("labels", lambda unit: LabelsWork(burner.patch(unit.tile)))
     by_class = labels.frame.groupby("class").n_pixel
     return {
         "polygons": len(labels.frame),
@@ -89,8 +88,7 @@ def outputs(job: Job) -> list[Place]:
 
 def discard(job: Job) -> None:
     """Remove the labels."""
-    for name in _VARIABLES:
-        remove(job.cube_path / name)
+    job.store.remove(_VARIABLES)
 
 
 def _reasons(labels: Labels) -> list[str]:

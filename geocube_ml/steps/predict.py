@@ -13,10 +13,9 @@ from geocube_ml.cube.coords import cube_coords, text_coord
 from geocube_ml.cube.grid import Tile
 from geocube_ml.cube.store import Variable, open_cube
 from geocube_ml.files import Place
-from geocube_ml.files import discard as remove
 from geocube_ml.kernels.scaling import PROB_NODATA
 from geocube_ml.models.bundle import ModelBundle
-from geocube_ml.predict import map_attrs, predict_map
+from geocube_ml.predict import check_cube, map_attrs, predict_map
 from geocube_ml.spec.labels import UNKNOWN
 from geocube_ml.steps.job import Job
 from geocube_ml.steps.tiles import Pixels
@@ -39,6 +38,7 @@ def plan(job: Job) -> list[str]:
 def run(job: Job) -> dict[str, Any]:
     """Write what is not written yet."""
     bundle = ModelBundle.load(job.model_path(job.recipe.map_model))
+    check_cube(open_cube(job.cube_path, chunks=None), bundle)
     names, shape = list(bundle.classes.names), job.grid.shape
     attrs = map_attrs(bundle.classes)
     made_by = {
@@ -63,7 +63,7 @@ def run(job: Job) -> dict[str, Any]:
         job.digests["predict"],
     )  # fmt: skip
     work = PredictWork(
-        job.cube_path, job.model_path(job.recipe.map_model), bundle.fit.source,
+        job.cube_path, job.model_path(job.recipe.map_model), bundle.fit.names,
         job.recipe.store.chunk, bundle.digest(),
     )  # fmt: skip
     job.workers.prepare("predict", work.prepare)
@@ -82,7 +82,8 @@ class PredictWork:
 
     cube: Place
     bundle: Place
-    source: str
+    sources: tuple[str, ...]
+    """Variables that the model needs."""
     chunk: int
     digest: str
     """Of the model: what is kept in a process must not be taken for another's."""
@@ -95,7 +96,7 @@ class PredictWork:
         """Map and probabilities of a tile."""
         cube, bundle = _opened(self)
         # whole shards in one read each; then the same blocks as the lazy map has
-        window = cube[[self.source]].isel(y=tile.y, x=tile.x).load()
+        window = cube[list(self.sources)].isel(y=tile.y, x=tile.x).load()
         blocks = window.chunk(y=self.chunk, x=self.chunk)
         found = predict_map(blocks, bundle).compute(scheduler="synchronous")
         return Pixels({"class": found["class"].values, "prob": found["prob"].values})
@@ -114,5 +115,4 @@ def outputs(job: Job) -> list[Place]:
 
 def discard(job: Job) -> None:
     """Remove the map."""
-    for name in ("class", "prob", "class_name"):
-        remove(job.cube_path / name)
+    job.store.remove(["class", "prob", "class_name"])

@@ -8,14 +8,16 @@ record is one small object, found by listing: a thousand tiles a request.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any
 
-from geocube_ml.cube.grid import Tile
 from geocube_ml.errors import StaleTarget
 from geocube_ml.files import Place, discard, names, read_json, write_json
 from geocube_ml.spec.base import digest
 from geocube_ml.steps import NAMES
+from geocube_ml.steps.tiles import Unit
+
+Grows = Callable[[Mapping[str, Any], Mapping[str, Any]], bool]
 
 
 class Records:
@@ -42,32 +44,41 @@ class Records:
         """Folder of what tiles were made without; only of those that lack something."""
         return self._out / "records" / step / "left_out"
 
-    def begin(self, step: str, inputs: Mapping[str, Any]) -> None:
+    def begin(self, step: str, inputs: Mapping[str, Any], grows: Grows | None = None) -> None:
         """Check that what is there belongs to these inputs; note that the step has begun.
+
+        Parameters
+        ----------
+        step : str
+        inputs : mapping
+        grows : callable, optional
+            Takes the inputs before and now; whether what is there stays and only more comes.
 
         Raises
         ------
         StaleTarget
             Another recipe, or other inputs, began this step; names what differs.
         """
-        self.check(step, inputs)
-        path = self.path(step, "begun")
-        if not path.exists():
-            write_json(path, {"digest": digest(inputs), "inputs": inputs})
+        if self.check(step, inputs, grows):
+            discard(self.path(step, "done"))
+            write_json(self.path(step, "begun"), {"digest": digest(inputs), "inputs": inputs})
 
-    def check(self, step: str, inputs: Mapping[str, Any]) -> None:
-        """Refuse if the step was begun with other inputs."""
+    def check(self, step: str, inputs: Mapping[str, Any], grows: Grows | None = None) -> bool:
+        """Refuse if the step was begun with other inputs; whether it is new, or grows."""
         path = self.path(step, "begun")
         if not path.exists():
-            return
+            return True
         before = read_json(path)
-        if before["digest"] != digest(inputs):
-            after = NAMES[NAMES.index(step) :] if step in NAMES else NAMES
-            raise StaleTarget(
-                f"{self._out} holds the result of the step `{step}` from another recipe or other "
-                f"inputs: {_difference(before['inputs'], dict(inputs))}. Take another `out:`, or "
-                f"make it anew with: {' '.join(after)} --redo"
-            )
+        if before["digest"] == digest(inputs):
+            return False
+        if grows is not None and grows(before["inputs"], inputs):
+            return True
+        after = NAMES[NAMES.index(step) :] if step in NAMES else NAMES
+        raise StaleTarget(
+            f"{self._out} holds the result of the step `{step}` from another recipe or other "
+            f"inputs: {_difference(before['inputs'], dict(inputs))}. Take another `out:`, or "
+            f"make it anew with: {' '.join(after)} --redo"
+        )
 
     def finish(self, step: str, inputs_digest: str, facts: Mapping[str, Any]) -> None:
         """Note that a step is done; written after its data."""
@@ -87,16 +98,22 @@ class Records:
         for step in steps:
             discard(self._out / "records" / step)
 
-    def pending(self, step: str, tiles: Sequence[Tile]) -> list[Tile]:
-        """Tiles of a step without a record; those that failed last time at the end.
+    def forget_units(self, step: str, beginning: str) -> None:
+        """Remove the records of units whose names begin so."""
+        for name in names(self.tiles(step)):
+            if name.startswith(beginning):
+                discard(self.tiles(step) / name)
+
+    def pending(self, step: str, units: Sequence[Unit]) -> list[Unit]:
+        """Units of a step without a record; those that failed last time at the end.
 
         Else a run would meet nothing but failures at its beginning, and give up.
         """
         done = names(self.tiles(step))
-        left = [tile for tile in tiles if f"{tile.name}.json" not in done]
+        left = [unit for unit in units if f"{unit.name}.json" not in done]
         path = self.path(step, "failed")
         failed = set(read_json(path)) if path.exists() else set()
-        return sorted(left, key=lambda tile: tile.name in failed)
+        return sorted(left, key=lambda unit: unit.name in failed)
 
 
 def _difference(before: dict[str, Any], now: dict[str, Any]) -> str:

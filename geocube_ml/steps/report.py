@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any
 
 import pandas as pd
@@ -44,6 +45,7 @@ def run(job: Job) -> dict[str, Any]:
         losses=losses,
         facts=_facts(job),
         notes=_notes(job, scores),
+        recipe=job.recipe,
     )
     return {"bytes": job.report_path.stat().st_size}
 
@@ -64,10 +66,12 @@ def _facts(job: Job) -> list[tuple[str, str]]:
     samples = job.records.facts("samples") or {}
     geobox = job.grid.geobox
     grid = f"{geobox.shape.y} x {geobox.shape.x} pixels of {geobox.resolution.x:g} m, {geobox.crs}"
+    titles = [source.sensor.title or name for name, source in recipe.sources.items()]
+    period = recipe.period
     return [
-        ("Sensor", recipe.source[1].sensor.title),
-        ("Period", f"{recipe.period.start} to {recipe.period.end}"),
-        ("Items", f"{cube.get('items')} of {cube.get('days')} days"),
+        ("Sources", "; ".join(titles)),
+        *([("Period", f"{period.start} to {period.end}, by {period.step}")] if period else []),
+        ("Items", _items(cube.get("sources", {}))),
         ("Grid", grid),
         ("Labels", f"{labels.get('polygons')} polygons, {labels.get('pixels')} pixels"),
         ("Samples", f"{samples.get('samples')}, of which {samples.get('held_out')} held out"),
@@ -78,6 +82,13 @@ def _facts(job: Job) -> list[tuple[str, str]]:
     ]  # fmt: skip
 
 
+def _items(sources: Mapping[str, Any]) -> str:
+    """How many items in all, and of each source."""
+    each = [f"{name} {one['items']:,} of {one['days']:,} days" for name, one in sources.items()]
+    total = sum(one["items"] for one in sources.values())
+    return f"{total:,}: {'; '.join(each)}"
+
+
 def _notes(job: Job, scores: dict[str, Any]) -> list[str]:
     cube, samples = job.records.facts("cube") or {}, job.records.facts("samples") or {}
     notes = list(scores["notes"])
@@ -86,12 +97,15 @@ def _notes(job: Job, scores: dict[str, Any]) -> list[str]:
         notes.append(
             f"No labelled pixel is left of {', '.join(dropped)}; the map has no such class."
         )
-    unseen = cube.get("unseen_months", [])
-    if unseen:
-        listed = ", ".join(unseen)
-        notes.append(f"No clear observation in {len(unseen)} months, which stay missing: {listed}.")
+    for name, source in cube.get("sources", {}).items():
+        if unseen := source.get("unseen_steps"):
+            notes.append(
+                f"{name}: no clear observation in {len(unseen)} time steps, which stay missing: "
+                f"{', '.join(unseen)}."
+            )
     if samples.get("unobserved"):
         notes.append(
-            f"{samples['unobserved']} labelled pixels have no clear observation in any month."
+            f"{samples['unobserved']} labelled pixels have no clear observation at all; they are "
+            "no samples."
         )
     return notes

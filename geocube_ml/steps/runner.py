@@ -28,6 +28,7 @@ from geocube_ml.spec.recipe import Recipe
 from geocube_ml.steps import NAMES
 from geocube_ml.steps.job import Job
 from geocube_ml.steps.progress import Reporter
+from geocube_ml.steps.records import Grows
 from geocube_ml.steps.summary import summary
 
 _SOFTWARE = ("geocube-ml", "numpy", "xarray", "dask", "zarr", "rasterio", "torch", "scikit-learn")
@@ -130,7 +131,7 @@ def _run(job: Job, chosen: list[str], redo: bool, reporter: Reporter) -> None:
         inputs = step.inputs(job)
         fresh = not _is_done(job, name, step, inputs)
         job.check_lease()
-        job.begin(name, inputs)
+        job.begin(name, inputs, _grows(step))
         if fresh:
             reporter.start(name)
             try:
@@ -187,10 +188,18 @@ def _settle_out() -> None:
 
 def _is_done(job: Job, name: str, step: ModuleType, inputs: dict[str, Any]) -> bool:
     """Whether a step is done with these inputs and its results are still there."""
-    job.records.check(name, inputs)
+    begun = job.records.path(name, "begun").exists()
+    if job.records.check(name, inputs, _grows(step)) and begun:
+        return False  # more comes to what is there
     if not all(path.exists() for path in step.outputs(job)):
         job.records.forget([name])  # never made, or removed: all tiles are to be made
     return job.records.facts(name) is not None
+
+
+def _grows(step: ModuleType) -> Grows | None:
+    """How a step tells whether its result only becomes larger; most are made anew."""
+    grows: Grows | None = getattr(step, "grows", None)
+    return grows
 
 
 def _plan(job: Job, chosen: list[str], reporter: Reporter) -> None:
@@ -204,8 +213,9 @@ def _plan(job: Job, chosen: list[str], reporter: Reporter) -> None:
         return
     for name in chosen:
         step = import_module(f"geocube_ml.steps.{name}")
-        job.records.check(name, step.inputs(job))
-        if job.records.facts(name) is not None and all(path.exists() for path in step.outputs(job)):
+        more = job.records.check(name, step.inputs(job), _grows(step))
+        made = job.records.facts(name) is not None
+        if made and not more and all(path.exists() for path in step.outputs(job)):
             reporter.say(f"{name}: is done")
             continue
         reporter.say(f"{name}:")

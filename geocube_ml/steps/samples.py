@@ -35,7 +35,7 @@ def plan(job: Job) -> list[str]:
 
 def run(job: Job) -> dict[str, Any]:
     """Gather the series of labelled pixels and write the table."""
-    samples = gather_samples(open_cube(job.cube_path), job.recipe.samples)
+    samples = gather_samples(open_cube(job.cube_path, chunks=_whole(job)), job.recipe.samples)
     rows = {name: {"chunks": (min(_ROWS, v.sizes["sample"]), *v.shape[1:])}
             for name, v in samples.data_vars.items()}  # fmt: skip
     with whole_folder(job.samples_path) as partial:
@@ -47,6 +47,12 @@ def run(job: Job) -> dict[str, Any]:
         "polygons": len(np.unique(samples["polygon"].values)),
         "unobserved": samples.attrs["n_unobserved"],
     }
+
+
+def _whole(job: Job) -> dict[str, int]:
+    """All steps and bands of a place in one read: one by one, 200 bands are 200 requests."""
+    whole = {f"{name}_band": -1 for name in job.recipe.sources}
+    return whole | ({"time": -1} if job.recipe.period else {})
 
 
 def outputs(job: Job) -> list[Place]:

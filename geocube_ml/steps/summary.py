@@ -24,9 +24,11 @@ def summary(job: Job, chosen: list[str]) -> list[str]:
 
 def _figures(job: Job) -> list[str]:
     lines = []
-    if unseen := (job.records.facts("cube") or {}).get("unseen_months"):
-        lines.append(f"months without a clear observation: {', '.join(unseen)}")
-    if left_out := (job.records.facts("cube") or {}).get("left_out"):
+    cube = job.records.facts("cube") or {}
+    for name, source in cube.get("sources", {}).items():
+        if unseen := source.get("unseen_steps"):
+            lines.append(f"{name}: no clear observation in {', '.join(unseen)}")
+    if left_out := cube.get("left_out"):
         lines.append("tiles were made without what could not be read:")
         lines += [f"  {item}, in {n} of the tiles" for item, n in left_out.items()]
     if labels := job.records.facts("labels"):

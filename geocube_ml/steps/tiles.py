@@ -24,6 +24,26 @@ _SHOWN = 5  # causes that are told, and tiles of each
 
 
 @dataclass(frozen=True)
+class Unit:
+    """What is made, written and recorded at a time: a tile, or one source and some time steps of
+    it.
+    """
+
+    tile: Tile
+    digest: str
+    """Of the variables that it is written to."""
+    part: str = ""
+    """Source, and first and last time step."""
+    steps: slice | None = None
+    """Positions on the time axis of variables that have one."""
+
+    @property
+    def name(self) -> str:
+        """Of its record; unique within a step."""
+        return f"{self.part}.{self.tile.name}" if self.part else self.tile.name
+
+
+@dataclass(frozen=True)
 class Pixels:
     """What a tile holds."""
 
@@ -43,9 +63,9 @@ class Work(Protocol):
 
 @dataclass(frozen=True)
 class TileTask:
-    """One tile, and how to compute it."""
+    """One unit, and how to compute it."""
 
-    tile: Tile
+    unit: Unit
     work: Work
 
 
@@ -55,7 +75,6 @@ class TileWriter:
 
     store: CubeStore
     step: str
-    digest: str
     records: Place
     left_out: Place
     failed: Place
@@ -63,23 +82,23 @@ class TileWriter:
 
     def __call__(self, task: TileTask, attempt: int) -> int:
         """Number of items that were left out."""
-        tile, pixels = task.tile, task.work(task.tile, attempt >= self.attempts)
+        pixels = task.work(task.unit.tile, attempt >= self.attempts)
         try:
-            return self._write(tile, pixels, attempt)
+            return self._write(task.unit, pixels, attempt)
         except Exception as error:
             if refused := storage_error(error, self.store.path):
                 raise refused from error
             raise
 
-    def _write(self, tile: Tile, pixels: Pixels, attempt: int) -> int:
-        self.store.write(tile, pixels.values, self.digest)
-        name = f"{tile.name}.json"
+    def _write(self, unit: Unit, pixels: Pixels, attempt: int) -> int:
+        self.store.write(unit.tile, pixels.values, unit.digest, unit.steps)
+        name = f"{unit.name}.json"
         if pixels.left_out:
             write_json(self.left_out / name, list(pixels.left_out))
         record = {
             "step": self.step,
-            "tile": tile.name,
-            "digest": self.digest,
+            "tile": unit.name,
+            "digest": unit.digest,
             "content": {name: content_hash(block) for name, block in pixels.values.items()},
             "attempt": attempt,
             "left_out": len(pixels.left_out),
@@ -137,7 +156,7 @@ def write_tiles(
 
     try:
         failures = workers.each(
-            writer, tasks, name=lambda task: task.tile.name, total=total, done=done, note=note
+            writer, tasks, name=lambda task: task.unit.name, total=total, done=done, note=note
         )
     except TilesFailed as error:
         _remember(writer.failed, error.names)

@@ -12,13 +12,14 @@ import yaml
 from affine import Affine
 from odc.geo.geobox import GeoBox
 
-import geocube_ml.cube.mosaic as mosaic_module
+from geocube_ml.cube import observe
 from geocube_ml.cube.grid import Grid
 from geocube_ml.raster import write_cog
 from geocube_ml.sim import make_archive
 from geocube_ml.spec.grid import StoreSpec
+from geocube_ml.spec.sensor import SensorSpec
 from geocube_ml.spec.simulate import SimSpec
-from geocube_ml.spec.source import ItemsSpec, SensorSpec, SourceSpec
+from geocube_ml.spec.source import ItemsSpec, SourceSpec
 
 ROOT = Path(__file__).parents[2]
 LEFT, TOP = 500_000, 5_000_000
@@ -36,14 +37,14 @@ def data(real_data):
 def reads(monkeypatch):
     """(item, asset) of every raster that a mosaic opens, in order."""
     seen = []
-    whole = mosaic_module.read_onto
+    whole = observe.read_onto
 
     def counted(href, *args, **kwargs):
         path = Path(href)
         seen.append((path.parent.name, path.stem))
         return whole(href, *args, **kwargs)
 
-    monkeypatch.setattr(mosaic_module, "read_onto", counted)
+    monkeypatch.setattr(observe, "read_onto", counted)
     return seen
 
 

@@ -17,8 +17,9 @@ from geocube_ml.cube.catalog import find_items, items_digest, pin_items, read_it
 from geocube_ml.cube.grid import make_grid
 from geocube_ml.errors import InputError, MissingError, NoItemsError
 from geocube_ml.spec.grid import GridSpec
-from geocube_ml.spec.recipe import PeriodSpec
-from geocube_ml.spec.source import ItemsSpec, SensorSpec, SourceSpec
+from geocube_ml.spec.period import PeriodSpec
+from geocube_ml.spec.sensor import SensorSpec
+from geocube_ml.spec.source import ItemsSpec, SourceSpec
 from geocube_ml.spec.storage import StorageSpec
 
 YEAR = PeriodSpec(start="2022-01", end="2022-12")
@@ -103,13 +104,13 @@ class Handler(BaseHTTPRequestHandler):
         return {"rel": "next", "href": "/search", "method": "POST", "merge": False, "body": body}
 
     def matches(self, item, asked):
-        start, _, end = asked.get("datetime", "0/9").partition("/")
+        start, _, end = asked.get("datetime", "/9").partition("/")
         west, south, east, north = item["bbox"]
         shape = asked.get("intersects") or {"coordinates": [[[west, south]]], "type": "Polygon"}
         parts = shape["coordinates"] if shape["type"] == "MultiPolygon" else [shape["coordinates"]]
         return (
             item["collection"] in asked["collections"]
-            and start <= item["properties"]["datetime"] <= end
+            and start <= (item["properties"]["datetime"] or "") <= end
             and any(
                 min(p[0] for p in ring) <= east and max(p[0] for p in ring) >= west
                 and min(p[1] for p in ring) <= north and max(p[1] for p in ring) >= south
@@ -215,6 +216,58 @@ def test_december_ends_in_the_next_year(api):
     find_items(source_of(api), YEAR)
     assert api.asked[0]["datetime"] == "2021-12-31T00:00:00Z/2023-01-01T23:59:59Z"
     assert "intersects" not in api.asked[0]
+
+
+@pytest.mark.parametrize(
+    ("period", "asked"),
+    [
+        (
+            {"start": "2022-01-11", "end": "2022-03-10", "step": "dekad"},
+            "2022-01-10T00:00:00Z/2022-03-11T23:59:59Z",
+        ),
+        (
+            {"start": "2022-01-01", "end": "2022-03-01", "step": "30 days"},
+            "2021-12-31T00:00:00Z/2022-03-02T23:59:59Z",
+        ),
+        (  # the last of the steps reaches beyond the end
+            {"start": "2022-01-01", "end": "2022-03-02", "step": "30 days"},
+            "2021-12-31T00:00:00Z/2022-04-01T23:59:59Z",
+        ),
+    ],
+)
+def test_the_api_is_asked_for_the_days_of_all_steps(api, period, asked):
+    find_items(source_of(api), PeriodSpec(**period))
+    assert api.asked[0]["datetime"] == asked
+
+
+@pytest.fixture
+def static(api):
+    """A source of layers that do not change, at the server."""
+    source = source_of(api)
+    sensor = source.sensor.model_copy(update={"static": True})
+    return source.model_copy(update={"sensor": sensor})
+
+
+@pytest.mark.parametrize("period", [None, YEAR])
+def test_of_a_static_source_no_date_is_asked_for(api, static, period):
+    api.items[0]["properties"]["datetime"] = None
+    found = find_items(static, period, AREA)
+    assert len(found) == len(ALL)
+    assert found[0].datetime is None
+    assert not [asked for asked in api.asked if "datetime" in asked]
+
+
+def test_when_a_static_source_has_nothing_no_period_is_told(static):
+    with pytest.raises(NoItemsError) as caught:
+        find_items(static, YEAR, box(0, 0, 1, 1, "EPSG:4326"))
+    said = str(caught.value)
+    assert "has no item of tiny within the grid. Of these collections it has 0 within the" in said
+    assert "period" not in said
+
+
+def test_without_a_period_all_dates_are_asked_for(api):
+    assert ids(find_items(source_of(api), None, AREA)) == ALL
+    assert "datetime" not in api.asked[0]
 
 
 def test_what_is_pinned_needs_no_api(api, tmp_path):

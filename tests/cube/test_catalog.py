@@ -12,12 +12,13 @@ from odc.geo.geom import box
 
 from geocube_ml.cube.catalog import find_items, items_digest, pin_items, read_items
 from geocube_ml.cube.items import boa_offset, footprint_bounds, solar_day, stated_geobox
-from geocube_ml.cube.pin import _without_nulls
+from geocube_ml.cube.rows import without_nulls
 from geocube_ml.cube.stored import parse_item, quiet
 from geocube_ml.errors import InputError, MissingError, NoItemsError, StorageError
 from geocube_ml.files import place
-from geocube_ml.spec.recipe import PeriodSpec
-from geocube_ml.spec.source import ItemsSpec, SensorSpec, SourceSpec
+from geocube_ml.spec.period import PeriodSpec
+from geocube_ml.spec.sensor import SensorSpec
+from geocube_ml.spec.source import ItemsSpec, SourceSpec
 from geocube_ml.spec.storage import StorageSpec
 from tests.servers.faults import Plan
 
@@ -26,6 +27,9 @@ AREA = box(14.99, 45.0, 15.02, 45.2, "EPSG:4326")  # around the tiny archive
 
 PROCESSED = ("created", "updated", "datetime", "start_datetime", "end_datetime")
 """Times that come back with more digits."""
+
+
+ALL = ["E0105", "W0105", "W0115", "E0125", "W0125", "E0310", "E0310again"]
 
 
 def source_of(*bands, **items):
@@ -91,6 +95,46 @@ def test_a_static_catalog_and_its_collections_give_the_same_items(items, tmp_pat
     assert ids(part) == ["E0310", "E0310again"]
     one = find_items(source_of(catalog=str(folder / "W0115.json")), YEAR)
     assert ids(one) == ["W0115"]
+
+
+@pytest.mark.parametrize(
+    ("period", "found"),
+    [
+        ({"start": "2022-01-11", "end": "2022-01-20", "step": "dekad"}, ["W0115"]),
+        ({"start": "2022-01-05", "end": "2022-01-15", "step": "10 days"}, ALL[:3]),
+        ({"start": "2022-01-05", "end": "2022-01-25", "step": "10 days"}, ALL[:5]),
+        ({"start": "2022-01-06", "end": "2022-01-24", "step": "19 days"}, ["W0115"]),
+        ({"start": "2022-01-06", "end": "2022-01-25", "step": "1 day"}, ALL[2:5]),
+        ({"start": "2022-01", "end": "2022-03", "step": "quarter"}, ALL),
+    ],
+)
+def test_items_of_the_steps_are_found_the_last_step_whole(folder, period, found):
+    assert ids(find_items(source_of(catalog=str(folder)), PeriodSpec(**period))) == found
+
+
+def test_a_static_source_takes_items_of_all_dates_and_of_none(folder, tmp_path):
+    shutil.copytree(folder, tmp_path / "items")
+    path = tmp_path / "items" / "W0115.json"
+    content = json.loads(path.read_text())
+    content["properties"]["datetime"] = None
+    path.write_text(json.dumps(content))
+    series = source_of(catalog=str(tmp_path / "items"))
+    sensor = series.sensor.model_copy(update={"static": True})
+    static = series.model_copy(update={"sensor": sensor})
+    for period in (None, PeriodSpec(start="1999-01", end="1999-01")):
+        found = find_items(static, period)
+        assert ids(found) == ["W0115", *[name for name in ALL if name != "W0115"]]
+        assert found[0].datetime is None
+    pin_items(found, tmp_path / "items.parquet")
+    again = read_items(tmp_path / "items.parquet")
+    assert items_digest(again) == items_digest(found)
+    assert again[0].datetime is None
+    with pytest.raises(InputError, match=r"W0115 has neither datetime nor start_datetime"):
+        find_items(series, YEAR)
+
+
+def test_without_a_period_a_series_takes_all_dates(folder):
+    assert ids(find_items(source_of(catalog=str(folder)), None)) == ALL
 
 
 def test_a_geoparquet_gives_the_same_items(items, tmp_path):
@@ -563,10 +607,10 @@ def check_kept(items, back):
             assert now.assets[key].href == asset.href
             assert stated_geobox(now, key) == stated_geobox(was, key)
             for name, value in asset.extra_fields.items():
-                assert now.assets[key].extra_fields.get(name) == _without_nulls(value)
+                assert now.assets[key].extra_fields.get(name) == without_nulls(value)
         kept = {k: v for k, v in was.properties.items() if k not in PROCESSED}
         # a field of the item itself may come back as a property
-        assert now.properties.items() >= _without_nulls(kept).items()
+        assert now.properties.items() >= without_nulls(kept).items()
         try:
             offset = boa_offset(was)
         except InputError:

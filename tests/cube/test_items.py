@@ -6,10 +6,12 @@ from datetime import UTC, datetime
 import pystac
 import pytest
 import shapely
+from odc.geo.crs import CRS
 from odc.geo.geom import box
 
 from geocube_ml.cube import catalog
 from geocube_ml.cube.items import (
+    Offset,
     asset_geobox,
     asset_href,
     boa_offset,
@@ -21,37 +23,48 @@ from geocube_ml.cube.stored import parse_item, quiet
 from geocube_ml.errors import InputError, MissingError, ReadError
 
 APPLIED = "earthsearch:boa_offset_applied is true"
+BASELINE = "s2:processing_baseline"
 
-OFFSETS = {  # item: counts, evidence; None where the item does not say
-    "S2A_12RWT_20240106_0_L2A": (0, APPLIED),  # 05.10
-    "S2A_28QCH_20200714_0_L2A": None,
-    "S2A_33TWN_20161202_0_L2A": (0, "s2:processing_baseline 00.01"),
-    "S2A_33TWN_20181119_0_L2A": (0, "s2:processing_baseline 02.10"),
-    "S2A_33TWN_20200202_0_L2A": (0, "s2:processing_baseline 02.13"),
-    "S2A_33TWN_20210629_0_L2A": (0, "s2:processing_baseline 03.00"),
-    "S2A_OPER_MSI_L2A_TL_2APS_20230602T025701_A041483_T01WCR": None,
-    "S2B_20EPT_20250731_0_L2A": None,
-    "S2B_24MUV_20250731_0_L1C": (1000, "s2:processing_baseline 05.11"),
-    "S2B_24MVV_20250731_0_L1C": (1000, "s2:processing_baseline 05.11"),
-    "S2B_24MWV_20250731_0_L1C": (1000, "s2:processing_baseline 05.11"),
-    "S2B_24MXV_20250731_0_L1C": (1000, "s2:processing_baseline 05.11"),
-    "S2B_33TWN_20180521_1_L2A": (0, "s2:processing_baseline 02.07"),
-    "S2B_33TWN_20181005_0_L2A": (0, "s2:processing_baseline 02.08"),
-    "S2B_33TWN_20190503_0_L2A": (0, "s2:processing_baseline 02.11"),
-    "S2B_33TWN_20220226_0_L2A": (1000, "s2:processing_baseline 04.00"),  # applied is false
-    "S2B_T24MUA_20250731T130245_L2A": (1000, "s2:processing_baseline 05.11"),
-    "S2B_T24MVV_20250731T130245_L2A": (1000, "s2:processing_baseline 05.11"),
-    "S2B_T24MXV_20250731T130245_L2A": (1000, "s2:processing_baseline 05.11"),
-    "LC08_L2SP_028030_20200114_20200824_02_T1_SR": None,
-    "ga_ls8c_ard_3-1-0_088080_2020-05-25_final": None,
-    "S2A_MSIL2A_20190101T000001_R116_T59VMD_20201007T214704": (0, "s2:processing_baseline 02.12"),
-    "S2A_MSIL2A_20190101T000001_R116_T59VMF_20201007T214657": (0, "s2:processing_baseline 02.12"),
-    "S2A_MSIL2A_20190101T000001_R116_T59VND_20201007T214702": (0, "s2:processing_baseline 02.12"),
-    "S2A_MSIL2A_20190101T000001_R116_T59VNF_20201007T214654": (0, "s2:processing_baseline 02.12"),
-    "S2A_MSIL2A_20190101T000001_R116_T59VPD_20201007T214657": (0, "s2:processing_baseline 02.12"),
-    "S2A_MSIL2A_20190101T000001_R116_T60VUJ_20201007T214652": (0, "s2:processing_baseline 02.12"),
-    "S2B_MSIL2A_20190629T212529_R043_T06VVN_20201006T080531": (0, "s2:processing_baseline 02.12"),
-}
+OFFSETS = {  # every real item: what it is, counts, evidence; no counts where it has no such offset
+    # Earth Search v1, sentinel-2-l2a.  raster:bands are of the product as it was delivered: where
+    # the archive took the offset off they state it all the same
+    "S2A_12RWT_20240106_0_L2A": ("L2A", 0, APPLIED),  # 05.10, raster:bands -0.1
+    "S2A_33TWN_20161202_0_L2A": ("L2A", 0, f"{BASELINE} 00.01 and raster:bands"),
+    "S2A_33TWN_20181119_0_L2A": ("L2A", 0, f"{BASELINE} 02.10 and raster:bands"),
+    "S2A_33TWN_20200202_0_L2A": ("L2A", 0, f"{BASELINE} 02.13 and raster:bands"),
+    "S2A_33TWN_20210629_0_L2A": ("L2A", 0, f"{BASELINE} 03.00 and raster:bands"),
+    "S2B_33TWN_20180521_1_L2A": ("L2A", 0, f"{BASELINE} 02.07 and raster:bands"),
+    "S2B_33TWN_20181005_0_L2A": ("L2A", 0, f"{BASELINE} 02.08 and raster:bands"),
+    "S2B_33TWN_20190503_0_L2A": ("L2A", 0, f"{BASELINE} 02.11 and raster:bands"),
+    "S2B_33TWN_20220226_0_L2A": ("L2A", 1000, f"{BASELINE} 04.00 and raster:bands"),
+    # Earth Search v1, sentinel-2-c1-l2a: as delivered
+    "S2B_T24MUA_20250731T130245_L2A": ("L2A", 1000, f"{BASELINE} 05.11 and raster:bands"),
+    "S2B_T24MVV_20250731T130245_L2A": ("L2A", 1000, f"{BASELINE} 05.11 and raster:bands"),
+    "S2B_T24MXV_20250731T130245_L2A": ("L2A", 1000, f"{BASELINE} 05.11 and raster:bands"),
+    # Earth Search v0
+    "S2A_28QCH_20200714_0_L2A": ("L2A", 0, "sentinel:product_id 02.14"),
+    "S2B_20EPT_20250731_0_L2A": ("L2A", 0, "sentinel:boa_offset_applied is true"),  # 05.11
+    # the JPEG 2000 of sentinel-s2-l2a, as delivered
+    "S2A_OPER_MSI_L2A_TL_2APS_20230602T025701_A041483_T01WCR": (
+        "L2A", 1000, "sentinel2:processing_baseline 05.09 and raster:bands",
+    ),
+    # Level-1C, top of the atmosphere: no surface reflectance, but the same offset
+    "S2B_24MUV_20250731_0_L1C": ("L1C", 1000, f"{BASELINE} 05.11 and raster:bands"),
+    "S2B_24MVV_20250731_0_L1C": ("L1C", 1000, f"{BASELINE} 05.11 and raster:bands"),
+    "S2B_24MWV_20250731_0_L1C": ("L1C", 1000, f"{BASELINE} 05.11 and raster:bands"),
+    "S2B_24MXV_20250731_0_L1C": ("L1C", 1000, f"{BASELINE} 05.11 and raster:bands"),
+    # Planetary Computer, which processed these itself
+    "S2A_MSIL2A_20190101T000001_R116_T59VMD_20201007T214704": ("L2A", 0, f"{BASELINE} 02.12"),
+    "S2A_MSIL2A_20190101T000001_R116_T59VMF_20201007T214657": ("L2A", 0, f"{BASELINE} 02.12"),
+    "S2A_MSIL2A_20190101T000001_R116_T59VND_20201007T214702": ("L2A", 0, f"{BASELINE} 02.12"),
+    "S2A_MSIL2A_20190101T000001_R116_T59VNF_20201007T214654": ("L2A", 0, f"{BASELINE} 02.12"),
+    "S2A_MSIL2A_20190101T000001_R116_T59VPD_20201007T214657": ("L2A", 0, f"{BASELINE} 02.12"),
+    "S2A_MSIL2A_20190101T000001_R116_T60VUJ_20201007T214652": ("L2A", 0, f"{BASELINE} 02.12"),
+    "S2B_MSIL2A_20190629T212529_R043_T06VVN_20201006T080531": ("L2A", 0, f"{BASELINE} 02.12"),
+    # other missions
+    "LC08_L2SP_028030_20200114_20200824_02_T1_SR": ("Landsat", None, "not of Sentinel-2"),
+    "ga_ls8c_ard_3-1-0_088080_2020-05-25_final": ("Landsat", None, "not of Sentinel-2"),
+}  # fmt: skip
 
 
 @pytest.fixture(scope="module")
@@ -79,14 +92,24 @@ def test_the_table_names_every_real_item(real):
 
 @pytest.mark.parametrize("name", OFFSETS)
 def test_the_offset_of_a_real_item(real, name):
-    item, want = real[name], OFFSETS[name]
-    if want is None:
+    item, (kind, counts, evidence) = real[name], OFFSETS[name]
+    assert kind in ("Landsat", "L1C" if "L1C" in name else "L2A")
+    if counts is None:
         with pytest.raises(InputError, match=r"offset: none") as caught:
             boa_offset(item)
         assert item.id in str(caught.value)
+        assert evidence in str(caught.value)
         return
-    offset = boa_offset(item)
-    assert (offset.counts, offset.evidence) == want
+    assert boa_offset(item) == Offset(counts, evidence)
+
+
+def test_items_of_croatia_have_lost_their_offset_though_raster_bands_state_it(real_data):
+    files = sorted(real_data("croatia_s2_scenes/items_original").glob("*.json"))
+    assert len(files) == 10
+    for file in files:
+        item = parse_item(json.loads(file.read_text()), str(file))
+        assert item.assets["red"].extra_fields["raster:bands"][0]["offset"] == -0.1
+        assert boa_offset(item) == Offset(0, APPLIED)
 
 
 @pytest.mark.parametrize(
@@ -94,16 +117,69 @@ def test_the_offset_of_a_real_item(real, name):
     [
         ({"s2:processing_baseline": "03.99"}, 0),
         ({"s2:processing_baseline": "04.00"}, 1000),
-        ({"s2:processing_baseline": "99.99"}, 1000),
         ({"s2:product_uri": "S2B_MSIL2A_20220226T095029_N0400_R079_T33TWN_2022.SAFE"}, 1000),
         ({"s2:product_uri": "S2B_MSIL2A_20220126T095029_N0301_R079_T33TWN_2022.SAFE"}, 0),
         ({"s2:processing_baseline": "04.00", "earthsearch:boa_offset_applied": False}, 1000),
         ({"s2:processing_baseline": "04.00", "earthsearch:boa_offset_applied": True}, 0),
         ({"earthsearch:boa_offset_applied": True}, 0),
+        ({"sentinel:processing_baseline": "05.09", "sentinel:boa_offset_applied": False}, 1000),
+        ({"processing:version": "05.11", "platform": "sentinel-2a"}, 1000),
     ],
 )
 def test_the_offset_goes_by_the_baseline_and_by_whether_it_is_done(properties, counts):
-    assert boa_offset(item_of(**properties)).counts == counts
+    offset = boa_offset(item_of(**properties))
+    assert (offset.counts, offset.doubt) == (counts, "")
+
+
+@pytest.mark.parametrize(
+    ("fields", "counts"),
+    [
+        ({"raster:bands": [{"scale": 0.0001, "offset": -0.1}]}, 1000),
+        ({"raster:bands": [{"scale": 0.0001, "offset": 0}]}, 0),
+        ({"raster:scale": 0.0001, "raster:offset": -0.1}, 1000),  # STAC 1.1
+        ({"bands": [{"name": "B04"}], "raster:scale": 0.0001, "raster:offset": -0.1}, 1000),
+        ({"bands": [{"raster:scale": 0.0001, "raster:offset": -0.1}]}, 1000),
+    ],
+)
+def test_what_the_assets_state_counts_where_no_baseline_is_known(fields, counts):
+    item = item_of()
+    item.add_asset("red", pystac.Asset("B04.tif", extra_fields=fields))
+    item.add_asset("aot", pystac.Asset("AOT.tif", extra_fields={"raster:bands": [AEROSOL]}))
+    assert boa_offset(item) == Offset(counts, "raster:bands")
+
+
+AEROSOL = {"scale": 0.001, "offset": 0}
+
+
+@pytest.mark.parametrize(
+    ("properties", "stated", "counts", "doubt"),
+    [
+        # a baseline that was changed does not go with the product's name
+        ({BASELINE: "02.11", "s2:product_uri": "S2B_N0511_R"}, None, 0, "s2:product_uri 05.11"),
+        ({BASELINE: "05.11", "s2:product_uri": "S2B_N0211_R"}, None, 1000, "s2:product_uri 02.11"),
+        ({BASELINE: "05.11"}, 0, 1000, "raster:bands state 0 counts"),
+        ({BASELINE: "03.01"}, -0.1, 0, "raster:bands state 1000 counts"),
+        ({BASELINE: "03.01", "earthsearch:boa_offset_applied": True}, None, 0, "03.01 adds none"),
+        ({BASELINE: "99.99"}, None, 1000, "made by users"),
+    ],
+)
+def test_metadata_that_contradict_each_other_leave_a_doubt(properties, stated, counts, doubt):
+    item = item_of(**properties)
+    if stated is not None:
+        bands = {"raster:bands": [{"scale": 0.0001, "offset": stated}]}
+        item.add_asset("red", pystac.Asset("B04.tif", extra_fields=bands))
+    offset = boa_offset(item)
+    assert offset.counts == counts
+    assert doubt in offset.doubt
+
+
+def test_bands_of_one_item_that_state_two_offsets_are_a_doubt():
+    item = item_of(**{BASELINE: "05.11"})
+    for key, stated in (("red", 0), ("nir", -0.1)):
+        bands = {"raster:bands": [{"scale": 0.0001, "offset": stated}]}
+        item.add_asset(key, pystac.Asset(f"{key}.tif", extra_fields=bands))
+    offset = boa_offset(item)
+    assert (offset.counts, offset.doubt) == (1000, "raster:bands state 0 and 1000 counts")
 
 
 @pytest.mark.parametrize("stated", ["", "unknown", "4"])
@@ -170,6 +246,14 @@ def test_the_footprint_comes_from_either_bbox_or_geometry():
         footprint_bounds(item)
 
 
+def test_what_goes_around_the_globe_does_not_lie_across_the_antimeridian():
+    item = item_of(bbox=(-180.0, -90.0, 180.0, 90.0))
+    assert footprint_bounds(item) == (-180.0, -90.0, 180.0, 90.0)
+    item = item_of(bbox=(-120.0, -60.0, 130.0, 60.0))
+    item.geometry = shapely.geometry.mapping(shapely.box(-120, -60, 130, 60).segmentize(10))
+    assert footprint_bounds(item) == (-120.0, -60.0, 130.0, 60.0)
+
+
 def test_the_grid_is_the_one_that_the_item_states(real):
     planetary = stated_geobox(real["S2A_MSIL2A_20190101T000001_R116_T60VUJ_20201007T214652"], "B02")
     assert planetary.shape == (10_980, 10_980)
@@ -199,6 +283,19 @@ def test_a_grid_half_stated_is_not_stated(without):
     assert stated_geobox(item, "B02").shape == (10, 20)
     del item.properties[without]
     assert stated_geobox(item, "B02") is None
+
+
+def test_a_grid_without_an_epsg_code_is_stated_in_wkt():
+    sinusoidal = CRS("+proj=sinu +R=6371007.181 +units=m")
+    said = {
+        "proj:shape": [10, 20],
+        "proj:transform": [500, 0, 1e6, 0, -500, 5e6],
+        "proj:wkt2": sinusoidal.to_wkt(),
+        "proj:epsg": None,
+    }
+    item = item_of(**said)
+    item.add_asset("B02", pystac.Asset("B02.tif"))
+    assert stated_geobox(item, "B02").crs == sinusoidal
 
 
 def test_a_grid_that_is_not_stated_is_read_from_the_file(tiny, tmp_path):

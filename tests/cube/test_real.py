@@ -9,8 +9,9 @@ from geocube_ml.cube.grid import make_grid
 from geocube_ml.cube.items import asset_geobox
 from geocube_ml.cube.mosaic import make_mosaic
 from geocube_ml.spec.grid import GridSpec, StoreSpec
-from geocube_ml.spec.recipe import PeriodSpec
-from geocube_ml.spec.source import ItemsSpec, SensorSpec, SourceSpec
+from geocube_ml.spec.period import PeriodSpec
+from geocube_ml.spec.sensor import SensorSpec
+from geocube_ml.spec.source import ItemsSpec, SourceSpec
 
 AUGUST = PeriodSpec(start="2023-08", end="2023-08")
 BANDS = ("blue", "green", "red", "nir")
@@ -139,6 +140,58 @@ def test_in_the_overlap_two_tiles_agree(croatia, items, both):
     assert (np.abs(mixed - a) <= np.abs(mixed - b)).mean() > 0.9  # TWL comes first by its name
 
 
+def _half_a_pixel_off(plane, rows):
+    """Pixels of a file seen from places on their left edges, and with `rows` on their upper edges:
+    the mean of the pixels around a place, without nodata; nothing where its own pixel has none."""
+    near = [plane, np.pad(plane, ((0, 0), (1, 0)))[:, :-1]]
+    if rows:
+        near += [np.pad(values, ((1, 0), (0, 0)))[:-1] for values in near]
+    near = np.stack(near).astype(float)
+    near[near == 0] = np.nan
+    out = np.zeros(plane.shape)
+    known = plane > 0
+    out[known] = np.rint(np.nanmean(near[:, known], axis=0))
+    return out
+
+
+def test_both_tiles_together_are_numpys_median_of_their_files(croatia, items, both):
+    """On one grid, days counted once, nodata of one tile filled from the other."""
+    _, values, count = both
+    shape = count.shape
+    days = {}
+    for item in sorted(items, key=lambda item: item.id):
+        wide = {}
+        for key in (*BANDS, "scl"):
+            found = raw(item, key)
+            wide[key] = np.zeros(shape)
+            # the grid's edges are whole multiples of 120 m: half a pixel west of both files, and
+            # half a pixel below the rows of 33TWM
+            north = "33TWM" in item.id
+            moved = found if key == "scl" else _half_a_pixel_off(found, north)
+            if north:
+                wide[key][:299, :915] = moved[1:]
+            else:  # its first row lies (5126160 - 5100000) / 120 rows down
+                wide[key][218:518, :915] = moved
+        days.setdefault(item.id.split("_")[2], []).append(wide)
+    assert {len(tiles) for tiles in days.values()} == {2}
+
+    clear = {day: [np.isin(tile["scl"], CLEAR) for tile in tiles] for day, tiles in days.items()}
+    want = sum(np.logical_or(*masks).astype(int) for masks in clear.values())
+    np.testing.assert_array_equal(count, want)
+    for k, band in enumerate(BANDS):
+        planes = []
+        for day, tiles in days.items():
+            plane = np.full(shape, np.nan)
+            for tile, mask in zip(tiles, clear[day], strict=True):  # 33TWL first, by its name
+                use = mask & (tile[band] > 0) & np.isnan(plane)
+                plane[use] = tile[band][use]
+            planes.append(plane)
+        lit = ~np.isnan(planes).all(axis=0)
+        middle = np.zeros(shape)
+        middle[lit] = np.floor(np.nanmedian(np.stack(planes)[:, lit], axis=0))
+        np.testing.assert_array_equal(values[k], middle, err_msg=band)
+
+
 @pytest.fixture(scope="module")
 def slovenia(data):
     sensor = SensorSpec(
@@ -162,7 +215,8 @@ def test_months_without_a_clear_observation_stay_missing(slovenia):
     for item in found:
         by_month.setdefault(f"{item.datetime:%Y-%m}", []).append(item)
     unlit = []
-    for at, month in enumerate(mosaic.months):
+    months = [step.name for step in mosaic.steps]
+    for at, month in enumerate(months):
         days = {}
         for item in by_month.get(month, ()):
             clear = raw(item, "clm") == 0
@@ -180,6 +234,6 @@ def test_months_without_a_clear_observation_stay_missing(slovenia):
         if not n.any():
             unlit.append(month)
     assert unlit  # there are such months, with items and without
-    assert (values[[mosaic.months.index(month) for month in unlit]] == -32768).all()
+    assert (values[[months.index(month) for month in unlit]] == -32768).all()
     assert values.min() == -32768
     assert values[values > -32768].min() > -10_001

@@ -5,38 +5,39 @@ import warnings
 
 import numpy as np
 import pytest
+import rasterio
 import rioxarray
 import xarray as xr
 import zarr
 from affine import Affine
 from odc.geo.geobox import GeoBox
+from pyproj import CRS
+from rasterio.env import GDALVersion
 
 from geocube_ml.cube.coords import CLEAR_ATTRS, band_attrs, cube_coords
 from geocube_ml.cube.grid import Grid
 from geocube_ml.cube.store import DIGEST, CubeStore, Variable, open_cube
 from geocube_ml.errors import MissingError, StaleTarget
+from geocube_ml.spec.composite import MedianSpec
 from geocube_ml.spec.grid import StoreSpec
-from geocube_ml.spec.source import ItemsSpec, SensorSpec, SourceSpec
+from geocube_ml.spec.period import PeriodSpec
+from geocube_ml.spec.sensor import SensorSpec
 
 SHAPE = (70, 100)
-MONTHS = tuple(f"2022-{month:02d}" for month in range(1, 6))
+STEPS = PeriodSpec(start="2022-01", end="2022-05").steps
 GRID = Grid(
     GeoBox(SHAPE, Affine(10, 0, 500_000, 0, -10, 5_000_000), "EPSG:32633"),
     StoreSpec(chunk=16, shard=32, tile=64, steps=4),
 )
-SOURCE = SourceSpec(
-    sensor=SensorSpec(
-        title="NDVI", dtype="int16", nodata=-32768, scale=0.0001, bands={"ndvi": "n", "evi": "e"}
-    ),
-    items=ItemsSpec(catalog="."),
+SENSOR = SensorSpec(
+    title="NDVI", dtype="int16", nodata=-32768, scale=0.0001, bands={"ndvi": "n", "evi": "e"}
 )
+ATTRS = band_attrs(SENSOR, MedianSpec())
 VARIABLES = [
-    Variable(
-        "s2", ("time", "s2_band", "y", "x"), (5, 2, *SHAPE), "int16", -32768, band_attrs(SOURCE)
-    ),
+    Variable("s2", ("time", "s2_band", "y", "x"), (5, 2, *SHAPE), "int16", -32768, ATTRS),
     Variable("s2_clear", ("time", "y", "x"), (5, *SHAPE), "uint8", 0, CLEAR_ATTRS),
 ]
-COORDS = cube_coords(GRID, MONTHS, {"s2": ["ndvi", "evi"]})
+COORDS = cube_coords(GRID, STEPS, {"s2": ["ndvi", "evi"]})
 
 
 def create(path, digest="d1"):
@@ -98,7 +99,8 @@ def test_a_later_step_adds_its_variable_and_leaves_the_rest(filled):
     label = Variable("label", ("y", "x"), SHAPE, "uint8", 255, {"grid_mapping": "spatial_ref"})
     filled.create([label], cube_coords(GRID, (), {}), "d2")
     after = contents(filled.path)
-    assert {name: after[name] for name in before} == before
+    consolidated = {name for name in before if after[name] != before[name]}
+    assert consolidated == {"zarr.json"}
     assert {name.split("/")[0] for name in after.keys() - before.keys()} == {"label"}
     cube = open_cube(filled.path)
     assert cube.attrs["title"] == "test"
@@ -148,9 +150,9 @@ def test_it_says_what_it_is_in_cf(filled):
     assert cube.s2.dims == ("time", "s2_band", "y", "x")
     assert cube.s2.attrs == {
         "long_name": "NDVI", "units": "1", "scale_factor": 0.0001, "add_offset": 0.0,
-        "nodata": -32768, DIGEST: "d1",
+        "nodata": -32768, "_FillValue": -32768, "cell_methods": "time: median", DIGEST: "d1",
     }  # fmt: skip
-    assert [str(t)[:10] for t in cube.time.values] == [f"{month}-01" for month in MONTHS]
+    assert [str(t)[:10] for t in cube.time.values] == [str(step.start) for step in STEPS]
     assert cube.time.attrs["standard_name"] == "time"
     assert cube.s2_band.values.tolist() == ["ndvi", "evi"]
     assert cube.s2_clear.attrs["long_name"] == "number of clear observations"
@@ -158,16 +160,6 @@ def test_it_says_what_it_is_in_cf(filled):
     assert said["fill_value"] == -32768
     assert said["dimension_names"] == ["time", "s2_band", "y", "x"]
     assert said["attributes"]["grid_mapping"] == "spatial_ref"
-
-
-def test_scaled_values_mask_what_is_missing(tmp_path):
-    store = create(tmp_path / "cube.zarr")
-    tile = GRID.tiles[0]
-    block = np.full((5, 2, 64, 64), 5000, "int16")
-    block[0, 0, 0, 0] = -32768
-    store.write(tile, {"s2": block})
-    raw = open_cube(store.path).s2.isel(y=0, x=slice(0, 2), time=0, s2_band=0)
-    assert raw.values.tolist() == [-32768, 5000]
 
 
 def test_no_warning_on_the_way(tmp_path):
@@ -212,3 +204,140 @@ def test_a_tile_of_another_recipe_is_not_written(filled):
     assert contents(store.path) == before
     store.write(tile, values_of(tile), "d1")
     assert contents(store.path) == before
+
+
+def test_a_plain_reader_gets_physical_values_and_nan_for_what_is_missing(tmp_path):
+    store = create(tmp_path / "cube.zarr")
+    block = np.full((5, 2, 64, 64), 5000, "int16")
+    block[0, 0, 0, 0] = -32768
+    store.write(GRID.tiles[0], {"s2": block})
+    plain = xr.open_zarr(store.path)
+    first = plain.s2.isel(time=0, s2_band=0, y=0)
+    assert np.isnan(first[0])
+    assert float(first[1]) == pytest.approx(0.5)
+    assert first.isel(x=slice(64, None)).isnull().all()  # never written
+    assert (plain.s2_clear == 0).all()  # a count of none is a count
+    counts = xr.open_zarr(store.path, mask_and_scale=False)
+    assert counts.s2.dtype == "int16"
+    assert int(counts.s2[0, 0, 0, 0]) == int(counts.s2[0, 0, 69, 99]) == -32768
+    assert counts.s2.rio.nodata == open_cube(store.path).s2.rio.nodata == -32768
+    assert np.isnan(plain.s2.rio.nodata)
+    assert plain.s2.rio.encoded_nodata == -32768
+
+
+def test_a_nodata_of_nan_is_kept_in_valid_json(tmp_path):
+    store = CubeStore(tmp_path / "cube.zarr", GRID)
+    attrs = {"nodata": float("nan"), "grid_mapping": "spatial_ref"}
+    store.create(
+        [Variable("radar", ("y", "x"), SHAPE, "float32", np.nan, attrs)],
+        cube_coords(GRID, (), {}),
+        "d",
+    )
+    for name in ("zarr.json", "radar/zarr.json"):
+        json.loads((store.path / name).read_text(), parse_constant=pytest.fail)
+    assert np.isnan(open_cube(store.path).radar.attrs["nodata"])
+    assert xr.open_zarr(store.path).radar.isnull().all()
+
+
+def test_it_opens_with_its_crs_wherever_it_is_opened_from(filled):
+    for decode in ("all", True):
+        plain = xr.open_zarr(filled.path, decode_coords=decode)
+        assert set(plain.data_vars) == {"s2", "s2_clear"}
+        assert plain.rio.crs.to_epsg() == 32633
+        assert plain.s2.odc.geobox == GRID.geobox
+        assert plain.time_bnds.dims == ("time", "nv")
+    cube = open_cube(filled.path)
+    assert cube.s2.odc.geobox == GRID.geobox
+    assert cube.s2.odc.nodata == cube.s2.rio.nodata == -32768
+    assert cube.s2.isel(x=slice(10, 40)).rio.transform() == GRID.geobox[:, 10:40].transform
+
+
+def test_it_is_opened_with_one_request_for_all_metadata(filled, monkeypatch):
+    asked = []
+    get = zarr.storage.LocalStore.get
+
+    async def counted(self, key, *args, **kwargs):
+        asked.append(key)
+        return await get(self, key, *args, **kwargs)
+
+    monkeypatch.setattr(zarr.storage.LocalStore, "get", counted)
+    open_cube(filled.path)
+    assert [key for key in asked if key.endswith("json")] == ["zarr.json"]
+
+
+def test_consolidated_metadata_say_what_each_array_says(filled):
+    label = Variable("label", ("y", "x"), SHAPE, "uint8", 255, {"nodata": 255})
+    for change in (
+        lambda: filled.create([label], cube_coords(GRID, (), {}), "d2"),
+        lambda: filled.describe("s2", {"items_left_out": "one"}),
+        lambda: filled.describe("", {"title": "another"}),
+        lambda: filled.commit(VARIABLES, COORDS, "d1", {"title": "a third"}),
+        lambda: filled.remove(["label"]),
+    ):
+        change()
+        below = json.loads((filled.path / "zarr.json").read_text())["consolidated_metadata"]
+        own = {
+            path.parent.name: json.loads(path.read_text())
+            for path in filled.path.glob("*/zarr.json")
+        }
+        assert below["metadata"] == own
+    assert open_cube(filled.path).attrs["title"] == "a third"
+
+
+def test_metadata_that_others_left_unconsolidated_are_refused(filled):
+    document = json.loads((filled.path / "zarr.json").read_text())
+    del document["consolidated_metadata"]
+    (filled.path / "zarr.json").write_text(json.dumps(document))
+    with pytest.raises(StaleTarget, match=r"no consolidated metadata.*--redo"):
+        create(filled.path)
+
+
+def test_the_zarr_conventions_say_where_it_lies(filled):
+    group = json.loads((filled.path / "zarr.json").read_text())["attributes"]
+    assert {one["name"] for one in group["zarr_conventions"]} == {"proj:", "spatial"}
+    assert group["proj:code"] == "EPSG:32633"
+    assert group["spatial:dimensions"] == ["y", "x"]
+    assert group["spatial:bbox"] == [500_000, 4_999_300, 501_000, 5_000_000]
+    assert "spatial:transform" not in group  # has its place in the arrays
+    for name in ("s2", "s2_clear"):
+        said = json.loads((filled.path / name / "zarr.json").read_text())
+        attrs = said["attributes"]
+        assert attrs["spatial:transform"] == [10, 0, 500_000, 0, -10, 5_000_000]
+        assert attrs["spatial:shape"] == list(SHAPE) == said["shape"][-2:]
+        assert set(attrs["spatial:dimensions"]) <= set(said["dimension_names"])
+        assert attrs["spatial:registration"] == "pixel"
+        assert [one["uuid"] for one in attrs["zarr_conventions"]] == [
+            "689b58e2-cf7b-45e0-9fff-9cfc0883d6b4"
+        ]
+
+
+def test_a_slice_of_an_opened_cube_does_not_say_that_it_is_the_whole(filled):
+    cube = open_cube(filled.path)
+    for attrs in (cube.attrs, *(variable.attrs for variable in cube.variables.values())):
+        assert not [name for name in attrs if ":" in name or name == "zarr_conventions"]
+
+
+def test_a_crs_without_a_code_is_told_as_wkt(tmp_path):
+    own = CRS.from_proj4("+proj=laea +lat_0=45 +lon_0=15 +datum=WGS84 +units=m")
+    grid = Grid(GeoBox(SHAPE, GRID.geobox.transform, own), GRID.store)
+    label = Variable("label", ("y", "x"), SHAPE, "uint8", 255, {"grid_mapping": "spatial_ref"})
+    CubeStore(tmp_path / "c", grid).create([label], cube_coords(grid, (), {}), "d")
+    attrs = json.loads((tmp_path / "c" / "zarr.json").read_text())["attributes"]
+    assert "proj:code" not in attrs
+    assert CRS.from_wkt(attrs["proj:wkt2"]) == own
+    assert open_cube(tmp_path / "c").rio.crs == own
+
+
+def test_gdal_reads_it_where_its_driver_knows_the_codecs(filled):
+    with rasterio.open(filled.path) as group:
+        listed = {name.rpartition("/")[2] for name in group.subdatasets}
+    assert {"s2", "s2_clear"} <= listed
+    if GDALVersion.runtime() < GDALVersion.parse("3.13"):
+        with pytest.raises(rasterio.errors.RasterioIOError, match="Unsupported codec"):
+            rasterio.open(f'ZARR:"{filled.path}":/s2:0:0')
+        pytest.skip("GDAL before 3.13 knows no sharded arrays of Zarr 3")
+    with rasterio.open(f'ZARR:"{filled.path}":/s2:0:0') as plane:
+        assert plane.crs.to_epsg() == 32633
+        assert plane.transform == GRID.geobox.transform
+        assert plane.nodata == -32768
+        np.testing.assert_array_equal(plane.read(1), open_cube(filled.path).s2[0, 0])

@@ -7,12 +7,13 @@ import xarray as xr
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from geocube_ml.data.samples import gather_samples, source_name
+from geocube_ml.data.samples import gather_samples
+from geocube_ml.data.sources import deciding, described, source_names
 from geocube_ml.errors import InputError
 from geocube_ml.kernels.sampling import blocks
 from geocube_ml.spec.labels import UNKNOWN
 from geocube_ml.spec.models import SamplesSpec
-from tests.seasons import labelled, make_cube, stored
+from tests.seasons import add_radar, add_terrain, labelled, make_cube, make_still, stored
 
 SPEC = SamplesSpec(block_m=100)
 FOLDS = {"fold_block": "block", "fold_polygon": "polygon"}
@@ -62,7 +63,7 @@ def test_samples_are_the_labelled_pixels_of_a_plain_loop(samples, cube):
         "block": "int64", "fold_block": "int16", "fold_polygon": "int16",
     }  # fmt: skip
     assert samples["s2"].dims == ("sample", "time", "s2_band")
-    assert samples.attrs == {"source": "s2", "n_unobserved": 0}
+    assert samples.attrs == {"n_unobserved": 0}
     assert samples["s2"].attrs["nodata"] == 0
     assert samples["label"].attrs["class_names"] == cube["label"].attrs["class_names"]
 
@@ -303,15 +304,115 @@ def test_no_observation_at_all(cube):
         gather_samples(dark, SPEC)
 
 
-def test_the_source_is_the_one_with_time_and_its_own_bands(cube):
-    assert source_name(cube) == "s2"
+def test_a_cube_without_a_source_is_refused(cube):
+    with pytest.raises(InputError, match=r"no source.*It has label, polygon\."):
+        gather_samples(cube[["label", "polygon"]], SPEC)
+
+
+# --- several sources
+
+
+def test_sources_are_series_then_static_ones_by_name(cube):
     clear = cube["s2"].isel(s2_band=0, drop=True)
-    assert source_name(cube.assign(s2_clear=clear)) == "s2"
-    with pytest.raises(InputError, match="got none"):
-        source_name(cube[["label", "polygon"]])
-    s1 = cube["s2"].rename(s2_band="s1_band")
-    with pytest.raises(InputError, match=r"'s2', 's1'"):
-        gather_samples(cube.assign(s1=s1), SPEC)
+    every = add_radar(add_terrain(cube)).assign(s2_clear=clear)
+    assert source_names(every) == ["s1", "s2", "dem"]
+    assert source_names(every[["label", "dem", "s2", "s1"]]) == ["s1", "s2", "dem"]
+    assert deciding(every) == ["s1", "s2"]
+    assert source_names(make_still(bands=2)) == deciding(make_still(bands=2)) == ["dem", "enmap"]
+    assert source_names(cube[["label"]]) == []
+
+
+def test_what_a_model_must_know_of_a_cube():
+    assert described(add_terrain(make_cube(months=2))) == {
+        "sources": (
+            {"name": "s2", "bands": ("b0", "b1", "b2"), "nodata": 0.0, "scale": 1e-4,
+             "add_offset": 0.0, "static": False},
+            {"name": "dem", "bands": ("elevation", "slope"), "nodata": -9999.0, "scale": 0.1,
+             "add_offset": 500.0, "static": True},
+        ),
+        "steps": ("10-01", "11-01"),
+    }  # fmt: skip
+    assert described(make_still(bands=2))["steps"] == ()
+
+
+def assert_values_of_each_source(samples, cube):
+    """Each row holds what its pixel does, found by its place."""
+    rows = np.searchsorted(-cube["y"].values, -samples["y"].values)
+    cols = np.searchsorted(cube["x"].values, samples["x"].values)
+    for name in source_names(cube):
+        want = np.moveaxis(cube[name].values[..., rows, cols], -1, 0)
+        np.testing.assert_array_equal(samples[name].values, want, err_msg=name)
+        assert samples[name].dtype == cube[name].dtype
+        lead = [dim for dim in cube[name].dims if dim not in ("y", "x")]
+        assert samples[name].dims == ("sample", *lead)
+        assert samples[name].attrs["nodata"] == pytest.approx(
+            cube[name].attrs["nodata"], nan_ok=True
+        )
+        assert list(samples[f"{name}_band"].values) == list(cube[f"{name}_band"].values)
+
+
+@pytest.mark.parametrize("lazy", [False, True])
+def test_every_source_of_a_cube_is_gathered(cube, samples, lazy, tmp_path):
+    every = add_terrain(add_radar(cube))
+    got = gather_samples(stored(every, tmp_path / "cube") if lazy else every, SPEC)
+    assert_values_of_each_source(got, every)
+    for name in samples.data_vars:  # the other sources leave the first one's table as it was
+        np.testing.assert_array_equal(got[name].values, samples[name].values, err_msg=name)
+    assert got["dem"].attrs["add_offset"] == 500
+
+
+def test_sources_may_be_chunked_as_they_like(cube):
+    every = add_terrain(add_radar(cube))
+    cut = every.assign(
+        s2=every["s2"].chunk(y=16, x=16), s1=every["s1"].chunk(y=7, x=53), label=every["label"]
+    )
+    xr.testing.assert_identical(gather_samples(cut, SPEC), gather_samples(every, SPEC))
+
+
+def test_a_pixel_is_left_out_where_no_series_has_an_observation(cube):
+    """An elevation alone is no observation."""
+    every = add_terrain(add_radar(cube)).copy(deep=True)
+    every["s2"][:, :, :4, :4] = 0
+    every["s1"][:, :, :4, :2] = np.nan
+    every["dem"][:, :4, :4] = 5000
+    got = gather_samples(every.chunk(y=16, x=16), SPEC)
+    assert got.attrs["n_unobserved"] == 4 * 2  # of the first field, 5 x 4 pixels
+    assert_values_of_each_source(got, every)
+    assert (got["s2"].isel(sample=slice(0, 2)) == 0).all()  # seen by the radar
+
+
+def test_without_series_a_pixel_is_left_out_where_no_static_source_has_data():
+    cube = make_still(bands=5).copy(deep=True)
+    cube["enmap"][:, :4, :4] = 0
+    cube["dem"][:, :4, :4] = -9999
+    cube["dem"][1, 2, :4] = 7
+    got = gather_samples(cube.chunk(y=16, x=16), SPEC)
+    assert got.attrs["n_unobserved"] == 4 * 3
+    assert_values_of_each_source(got, cube)
+    assert "time" not in got.variables
+    cube["enmap"][:], cube["dem"][:] = 0, -9999
+    with pytest.raises(InputError, match=r"in any step of dem, enmap\. "):
+        gather_samples(cube, SPEC)
+
+
+def test_a_cube_without_a_time_axis_comes_back_from_zarr(tmp_path):
+    cube = make_still(bands=200)
+    got = gather_samples(stored(cube, tmp_path / "cube"), SPEC)
+    assert_values_of_each_source(got, cube)
+    got.to_zarr(tmp_path / "table", mode="w", zarr_format=3, consolidated=False)
+    back = xr.open_zarr(tmp_path / "table", consolidated=False, mask_and_scale=False).load()
+    assert_values_of_each_source(back, cube)
+    assert described(back) == described(cube)
+
+
+def test_bounds_of_steps_stay_in_the_cube(cube):
+    starts = cube["time"].values
+    bounds = np.stack([starts, starts + np.timedelta64(30, "D")], axis=1)
+    bound = cube.assign_coords(time_bnds=(("time", "nv"), bounds))
+    bound["time"].attrs["bounds"] = "time_bnds"
+    got = gather_samples(bound.chunk(y=16, x=16), SPEC)
+    assert set(got.coords) == {"time", "s2_band"}
+    assert "bounds" not in got["time"].attrs
 
 
 # --- on disk

@@ -36,3 +36,15 @@ def test_dark_surfaces_and_nodata_by_hand(dtype, nodata, value, want):
 def test_lowering_by_nothing_changes_nothing():
     values = np.uint16([0, 1, 65_535])
     np.testing.assert_array_equal(lower(values, 0, 0), values)
+
+
+@given(
+    npst.arrays("int16", st.integers(0, 30)),
+    st.integers(1, 2000) | st.integers(1, 70_000),
+    st.sampled_from([-32_768, -9999, 0, 32_767]),
+)
+def test_counts_with_a_sign_do_not_leave_their_dtype(values, by, nodata):
+    got = lower(values, by, nodata)
+    assert got.dtype == np.int16
+    darkest = nodata + 1 if nodata < 32_767 else -32_768
+    assert got.tolist() == [v if v == nodata else max(v - by, darkest) for v in values.tolist()]

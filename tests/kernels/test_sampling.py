@@ -3,11 +3,12 @@ from __future__ import annotations
 from collections import Counter
 
 import numpy as np
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as npst
 
-from geocube_ml.kernels.sampling import blocks, draw, gather
+from geocube_ml.kernels.sampling import any_data, blocks, draw, gather
 
 groups = npst.arrays("int32", st.integers(0, 60), elements=st.integers(-1, 6))
 
@@ -42,17 +43,31 @@ def test_every_member_is_drawn_as_often_as_any_other():
 
 
 @given(st.data())
-def test_gathered_series_are_those_of_the_pixels(data):
-    shape = data.draw(st.tuples(*[st.integers(1, 5)] * 4))
+def test_gathered_values_are_those_of_the_pixels(data):
+    lead = data.draw(st.lists(st.integers(1, 5), max_size=2))  # (time, band), (band), none
+    shape = data.draw(st.tuples(*[st.integers(1, 5)] * 2))
     n = data.draw(st.integers(0, 6))
-    rows = data.draw(npst.arrays(int, n, elements=st.integers(0, shape[2] - 1)))
-    cols = data.draw(npst.arrays(int, n, elements=st.integers(0, shape[3] - 1)))
-    block = np.arange(np.prod(shape), dtype="uint16").reshape(shape)
+    rows = data.draw(npst.arrays(int, n, elements=st.integers(0, shape[0] - 1)))
+    cols = data.draw(npst.arrays(int, n, elements=st.integers(0, shape[1] - 1)))
+    block = np.arange(np.prod([*lead, *shape]), dtype="uint16").reshape(*lead, *shape)
     got = gather(block, rows, cols)
-    assert got.shape == (n, shape[0], shape[1])
+    assert got.shape == (n, *lead)
     assert got.flags.c_contiguous
-    for series, row, col in zip(got, rows, cols, strict=True):
-        np.testing.assert_array_equal(series, block[:, :, row, col])
+    for values, row, col in zip(got, rows, cols, strict=True):
+        np.testing.assert_array_equal(values, block[..., row, col])
+
+
+@pytest.mark.parametrize("nodata", [0.0, -1.0, np.nan])
+@given(data=st.data())
+def test_a_pixel_has_data_if_any_of_its_values_is_data(nodata, data):
+    shape = data.draw(npst.array_shapes(min_dims=2, max_dims=3, max_side=4))
+    values = data.draw(
+        npst.arrays("float32", shape, elements=st.sampled_from([0.0, -1.0, 3.0, np.nan]))
+    )
+    got = any_data(values, nodata)
+    assert got.shape == shape[:1]
+    for pixel, has in zip(values, got, strict=True):
+        assert has == any(v == v and v != nodata for v in pixel.ravel().tolist())
 
 
 metres = st.floats(-1e6, 1e7).map(lambda v: round(v, 1))

@@ -11,6 +11,7 @@ from geocube_ml.kernels.scaling import (
     PROB_STEPS,
     most_likely,
     pack_probability,
+    stack,
     to_physical,
 )
 
@@ -40,12 +41,43 @@ def test_no_probability_is_nodata_and_nothing_else_is():
     npst.arrays("uint16", st.integers(0, 20)),
     st.sampled_from([1.0, 1e-4, 2.75e-5]),
     st.sampled_from([0, 65_535]),
+    st.sampled_from([0.0, -0.2, 500.0]),
 )
-def test_physical_values_are_counts_by_scale(counts, scale, nodata):
-    got = to_physical(counts, nodata, scale)
+def test_physical_values_are_counts_by_scale_and_offset(counts, scale, nodata, offset):
+    got = to_physical(counts, nodata, scale, offset)
     assert got.dtype == np.float32
-    want = [np.nan if c == nodata else c * scale for c in counts.tolist()]
-    np.testing.assert_allclose(got, want, rtol=1e-6)
+    want = [np.nan if c == nodata else c * scale + offset for c in counts.tolist()]
+    np.testing.assert_allclose(got, want, rtol=1e-6, atol=1e-6)
+
+
+@pytest.mark.parametrize("dtype", ["uint8", "int16", "int32", "float32", "float64"])
+def test_counts_of_any_type_become_single_floats(dtype):
+    got = to_physical(np.array([1, 2], dtype), nodata=1, scale=0.5)
+    assert got.dtype == np.float32
+    np.testing.assert_array_equal(got, np.float32([np.nan, 1]))
+
+
+parts = st.lists(st.integers(1, 3), max_size=3)
+
+
+@given(parts, parts, st.integers(0, 4), st.integers(1, 3))
+def test_channels_are_those_of_series_then_static_ones_at_every_step(moving, still, n, steps):
+    count = iter(range(10_000))
+
+    def filled(*shape):
+        return np.float32([next(count) for _ in range(int(np.prod(shape)))]).reshape(shape)
+
+    series = [filled(n, steps, size) for size in moving]
+    static = [filled(n, size) for size in still]
+    if not series and not static:
+        return
+    got = stack(series, static)
+    assert got.shape == (n, steps if series else 1, sum(moving) + sum(still))
+    for pixel in range(n):
+        for step in range(got.shape[1]):
+            want = [v for one in series for v in one[pixel, step]]
+            want += [v for one in static for v in one[pixel]]
+            assert got[pixel, step].tolist() == want
 
 
 def test_counts_are_not_changed_in_place():

@@ -12,13 +12,31 @@ from hypothesis import strategies as st
 from safetensors.numpy import load_file, save_file
 
 from geocube_ml.errors import GridMismatch, InputError, MissingError
-from geocube_ml.models.bundle import Fit, ModelBundle
+from geocube_ml.kernels.scaling import to_physical
+from geocube_ml.models.bundle import ModelBundle
+from geocube_ml.models.fit import Fit, FitSource
+from geocube_ml.models.forest import fit_forest
+from geocube_ml.models.layout import Layout
+from geocube_ml.models.network import fit_network
 from tests.seasons import NAMES, scheme
 
+from .conftest import QUICK, TREES
+
 BANDS = ("b0", "b1", "b2")
-MONTHS = (10, 11, 12, 1, 2, 3)
-FIT = Fit(source="s2", bands=BANDS, months=MONTHS, nodata=0, scale=1e-4)
+STEPS = ("10-01", "11-01", "12-01", "01-01", "02-01", "03-01")
+S2 = FitSource(name="s2", bands=BANDS, nodata=0, scale=1e-4)
+FIT = Fit(sources=(S2,), steps=STEPS)
+S1 = FitSource(name="s1", bands=("vv", "vh"), nodata=np.nan)
+DEM = FitSource(
+    name="dem", bands=("elevation",), nodata=-9999, scale=0.1, add_offset=500, static=True
+)
+EVERY = Fit(sources=(S1, S2, DEM), steps=STEPS)
+STILL = Fit(sources=(DEM, S2.model_copy(update={"static": True})))
 N = len(NAMES)
+
+
+def fit_with(nodata):
+    return Fit(sources=(S2.model_copy(update={"nodata": nodata}),), steps=STEPS)
 
 
 def bundle_of(classifier, fit=FIT):
@@ -32,6 +50,17 @@ def make_counts(shape=(7, 11), seed=0):
     counts[np.broadcast_to(rng.random((6, 1, *shape)) < 0.3, counts.shape)] = 0
     counts[:, :, 2:4, 3:5] = 0
     return counts
+
+
+def make_every(shape=(7, 11), seed=0):
+    """Blocks of a cube of three sources; nothing is seen of pixel (3, 4)."""
+    rng = np.random.default_rng(seed)
+    s1 = rng.random((6, 2, *shape)).astype("float32")
+    s1[np.broadcast_to(rng.random((6, 1, *shape)) < 0.5, s1.shape)] = np.nan
+    s1[:, :, 3, 4] = np.nan
+    dem = rng.integers(0, 900, (1, *shape)).astype("int16")
+    dem[:, rng.random(shape) < 0.2] = -9999
+    return {"s1": s1, "s2": make_counts(shape, seed), "dem": dem}
 
 
 class Wary:
@@ -79,8 +108,8 @@ def test_rows_sum_to_one_in_whatever_order_they_come(classifier, series, data):
 def test_nodata_never_reaches_the_model(dtype, nodata):
     counts = make_counts()
     stored = np.where(counts == 0, nodata, counts.astype(float)).astype(dtype)
-    wary = bundle_of(Wary(), FIT.model_copy(update={"nodata": nodata}))
-    got = wary.predict_block(stored)
+    wary = bundle_of(Wary(), fit_with(nodata))
+    got = wary.predict_block({"s2": stored})
     assert got.shape == (N, 7, 11)
     assert got.dtype == "float32"
     share = (counts != 0).any(axis=1).mean(axis=0)
@@ -90,26 +119,28 @@ def test_nodata_never_reaches_the_model(dtype, nodata):
 
 
 def test_a_block_without_any_observation():
-    got = bundle_of(Wary()).predict_block(np.zeros((6, 3, 4, 5), "uint16"))
+    got = bundle_of(Wary()).predict_block({"s2": np.zeros((6, 3, 4, 5), "uint16")})
     assert got.shape == (N, 4, 5)
     assert np.isnan(got).all()
-    assert bundle_of(Wary()).predict_proba(np.zeros((0, 6, 3), "uint16")).shape == (0, N)
+    none = {"s2": np.zeros((0, 6, 3), "uint16")}
+    assert bundle_of(Wary()).predict_proba(none).shape == (0, N)
 
 
 def test_what_a_missing_month_holds_changes_nothing(bundle):
     """Nodata is a label of the count, not a value: any other nodata gives the same map."""
     counts = make_counts().astype("int32")
-    other = dataclasses.replace(bundle, fit=FIT.model_copy(update={"nodata": -9999.0}))
+    other = dataclasses.replace(bundle, fit=fit_with(-9999.0))
     np.testing.assert_array_equal(
-        bundle.predict_block(counts), other.predict_block(np.where(counts == 0, -9999, counts))
+        bundle.predict_block({"s2": counts}),
+        other.predict_block({"s2": np.where(counts == 0, -9999, counts)}),
     )
 
 
 def test_a_block_is_its_pixels_one_by_one(bundle):
     counts = make_counts((4, 6))
-    got = bundle.predict_block(counts)
+    got = bundle.predict_block({"s2": counts})
     for row, col in np.ndindex(4, 6):
-        alone = bundle.predict_proba(counts[None, :, :, row, col])[0]
+        alone = bundle.predict_proba({"s2": counts[None, :, :, row, col]})[0]
         np.testing.assert_allclose(got[:, row, col], alone, atol=1e-6)
 
 
@@ -120,31 +151,169 @@ def test_a_block_is_its_pixels_one_by_one(bundle):
 def test_a_block_may_be_cut_anywhere(bundle, row, col):
     counts = make_counts()
     parts = [
-        [bundle.predict_block(part) for part in np.split(half, [col], axis=3)]
+        [bundle.predict_block({"s2": part}) for part in np.split(half, [col], axis=3)]
         for half in np.split(counts, [row], axis=2)
     ]
-    np.testing.assert_allclose(np.block(parts), bundle.predict_block(counts), atol=1e-6)
+    np.testing.assert_allclose(np.block(parts), bundle.predict_block({"s2": counts}), atol=1e-6)
+
+
+# --- several sources
+
+
+class Told:
+    """Keeps what it is asked."""
+
+    def __init__(self):
+        self.asked = []
+
+    def predict_proba(self, series):
+        self.asked.append(series)
+        return np.full((len(series), N), 1 / N, "float32")
+
+
+def test_a_model_sees_series_by_name_then_static_sources_at_every_step():
+    blocks, told = make_every(), Told()
+    got = bundle_of(told, EVERY).predict_block(blocks)
+    (series,) = told.asked
+    seen = ~np.isnan(blocks["s1"]).all(axis=(0, 1)) | (blocks["s2"] != 0).any(axis=(0, 1))
+    assert not seen[3, 4]
+    np.testing.assert_array_equal(np.isnan(got[0]), ~seen)
+    assert series.shape == (seen.sum(), 6, 2 + 3 + 1)
+    for pixel, (row, col) in zip(series, np.argwhere(seen), strict=True):
+        np.testing.assert_array_equal(pixel[:, :2], blocks["s1"][:, :, row, col])
+        optical = to_physical(blocks["s2"][:, :, row, col], 0, 1e-4)
+        np.testing.assert_array_equal(pixel[:, 2:5], optical)
+        height = blocks["dem"][0, row, col]
+        want = np.nan if height == -9999 else 500 + 0.1 * height
+        np.testing.assert_allclose(pixel[:, 5], want, rtol=1e-6)
+
+
+def test_static_sources_alone_are_one_step():
+    dem = np.int16([[[0, -9999, -9999]]])
+    image = np.uint16([[[5000, 0, 0]], [[0, 0, 0]], [[0, 2500, 0]]])
+    told = Told()
+    got = bundle_of(told, STILL).predict_block({"dem": dem, "s2": image})
+    assert np.isnan(got[0]).tolist() == [[False, False, True]]
+    want = [[[500, 0.5, np.nan, np.nan]], [[np.nan, np.nan, np.nan, 0.25]]]
+    np.testing.assert_allclose(told.asked[0], want, rtol=1e-6)
+
+
+@pytest.mark.parametrize("kind", ["network", "forest"])
+@pytest.mark.parametrize("fit", [EVERY, STILL], ids=["three", "still"])
+def test_bundles_of_several_sources_come_back_and_answer_alike(kind, fit, tmp_path):
+    rng = np.random.default_rng(0)
+    counts = {
+        s.name: rng.integers(1, 900, (60, len(s.bands)) if s.static else (60, 6, len(s.bands)))
+        for s in fit.sources
+    }
+    x, label = fit.stacked(counts), np.arange(60) % N
+    if kind == "forest":
+        classifier = fit_forest(TREES, x, label, N, layout=fit.layout)
+    else:
+        held = np.zeros(60, bool)
+        classifier = fit_network(QUICK, x, label, N, validation=held, layout=fit.layout)
+    bundle = bundle_of(classifier, fit)
+    prob = bundle.predict_proba(counts)
+    np.testing.assert_allclose(prob.sum(axis=1), 1, rtol=1e-5)
+    np.testing.assert_allclose(bundle.predict_proba({**counts, "more": None}), prob)
+    bundle.save(tmp_path / "model")
+    back = ModelBundle.load(tmp_path / "model")
+    np.testing.assert_array_equal(back.predict_proba(counts), prob)
+    assert back.digest() == bundle.digest()
+    assert back.fit.names == fit.names
+
+
+def test_memory_does_not_grow_with_the_block(monkeypatch):
+    """However many bands: so many values are floats at a time, and the answers are the same."""
+    bands = tuple(f"b{n:03d}" for n in range(200))
+    fit = Fit(sources=(FitSource(name="enmap", bands=bands, nodata=0, static=True),))
+    rng = np.random.default_rng(0)
+    image = rng.integers(0, 2, (200, 60, 100)).astype("uint16")
+    image[:, :5, :7] = 0
+
+    def asked(floats):
+        told = Told()
+        monkeypatch.setattr("geocube_ml.models.bundle._FLOATS", floats)
+        prob = bundle_of(told, fit).predict_block({"enmap": image})
+        assert np.isnan(prob[0]).sum() == 35
+        return [len(series) for series in told.asked], np.concatenate(told.asked)
+
+    whole, once = asked(2**24)
+    assert whole == [5965]
+    parts, cut = asked(2 * 2048 * 200)
+    assert parts == [4096, 1869]
+    np.testing.assert_array_equal(once, cut)
+    many = FitSource(name="s2", bands=bands, nodata=0)
+    steps = tuple(f"{month:02d}-01" for month in range(1, 13))
+    monkeypatch.undo()
+    assert bundle_of(Told(), Fit(sources=(many,), steps=steps))._at_once == 6144
+    assert bundle_of(Told(), FIT)._at_once == 65_536
+
+
+def test_a_model_of_one_series_has_the_layout_of_one():
+    assert FIT.layout == Layout((3,))
+    assert EVERY.layout == Layout((2, 3), (1,))
+    assert (STILL.layout, STILL.n_step) == (Layout((), (1, 3)), 1)
+    assert EVERY.layout.n_feature(6) == 5 * 6 + 1
 
 
 # --- what a cube must be like
 
 
-def test_fit_takes_the_cube_that_it_names():
-    FIT.check(BANDS, MONTHS)
+@pytest.mark.parametrize(
+    ("sources", "steps", "said"),
+    [((S2,), (), "0 steps and 1 series"), ((DEM,), STEPS, "6 steps and 0 series"),
+     ((DEM, S2), STEPS, "got dem, s2"), ((), (), "at least 1")],
+)  # fmt: skip
+def test_a_fit_that_contradicts_itself_is_refused(sources, steps, said):
+    with pytest.raises(ValueError, match=said):
+        Fit(sources=sources, steps=steps)
+
+
+@pytest.mark.parametrize("fit", [FIT, EVERY, STILL])
+def test_fit_takes_the_cube_that_it_names(fit):
+    fit.check(fit)
+
+
+def test_fit_takes_a_cube_with_more_sources_and_a_leap_years_steps():
+    FIT.check(EVERY)
+    days = Fit(sources=(S2,), steps=("02-18", "03-06", "12-31"))
+    days.check(Fit(sources=(S2,), steps=("02-18", "03-05", "01-01")))
+
+
+def of(source=S2, steps=STEPS, **changes):
+    return Fit(sources=(source.model_copy(update=changes),), steps=steps)
 
 
 @pytest.mark.parametrize(
-    ("bands", "months", "said"),
+    ("cube", "said"),
     [
-        (("b0", "b2", "b1"), MONTHS, r"bands b0, b1, b2, but the cube has b0, b2, b1"),
-        (("b0",), MONTHS, r"bands b0, b1, b2, but the cube has b0\."),
-        (BANDS, MONTHS[:5], r"months 10, 11, 12, 1, 2, 3, but the cube has 10, 11, 12, 1, 2\."),
-        (BANDS, (4, 5, 6, 7, 8, 9), r"has 4, 5, 6, 7, 8, 9\."),
+        (of(bands=("b0", "b2", "b1")), r"bands b0, b1, b2 of 's2', but the cube has b0, b2, b1\."),
+        (of(bands=("b0",)), r"bands b0, b1, b2 of 's2', but the cube has b0\."),
+        (of(nodata=-1), r"'s2' with nodata 0, but the cube has -1\."),
+        (of(scale=1), r"'s2' with scale 0\.0001, but the cube has 1\."),
+        (of(add_offset=-0.2), r"'s2' with add_offset 0, but the cube has -0\.2\."),
+        (of(static=True, steps=()), r"'s2' as a series, but in the cube it is a static layer"),
+        (of(steps=STEPS[:5]), r"on 10-01, .*, 03-01, but the cube's start on 10-01, .*, 02-01\."),
+        (of(steps=("04-01", *STEPS[1:])), r"but the cube's start on 04-01, 11-01"),
+        (of(steps=("10-03", *STEPS[1:])), r"but the cube's start on 10-03, 11-01"),
     ],
 )
-def test_fit_names_what_differs(bands, months, said):
+def test_fit_names_what_differs(cube, said):
     with pytest.raises(GridMismatch, match=said):
-        FIT.check(bands, months)
+        FIT.check(cube)
+
+
+def test_fit_names_a_missing_source():
+    with pytest.raises(InputError, match=r"'dem' \(elevation\), the cube has s1, s2\. Add it"):
+        EVERY.check(EVERY.model_copy(update={"sources": (S1, S2)}))
+
+
+def test_fit_of_many_bands_names_the_first_that_differs():
+    bands = tuple(f"b{n:03d}" for n in range(1, 201))
+    other = (*bands[:56], "gone", *bands[57:])
+    with pytest.raises(GridMismatch, match=r"b200 \(200 of them\).*number 57 was b057 and is gone"):
+        of(bands=bands).check(of(bands=other))
 
 
 # --- on disk
@@ -153,7 +322,7 @@ def test_fit_names_what_differs(bands, months, said):
 def test_a_bundle_comes_back_bit_by_bit(bundle, tmp_path):
     bundle.save(tmp_path / "model")
     back = ModelBundle.load(tmp_path / "model")
-    counts = make_counts((20, 31))
+    counts = {"s2": make_counts((20, 31))}
     np.testing.assert_array_equal(back.predict_block(counts), bundle.predict_block(counts))
     assert (back.name, back.fit, back.classes) == ("mine", bundle.fit, bundle.classes)
     assert back.facts == bundle.facts
@@ -166,8 +335,10 @@ def test_a_bundle_comes_back_bit_by_bit(bundle, tmp_path):
 
 
 def test_nan_as_nodata_comes_back(network, tmp_path):
-    bundle_of(network, FIT.model_copy(update={"nodata": np.nan})).save(tmp_path / "model")
-    assert np.isnan(ModelBundle.load(tmp_path / "model").fit.nodata)
+    bundle_of(network, fit_with(np.nan)).save(tmp_path / "model")
+    back = ModelBundle.load(tmp_path / "model").fit
+    assert np.isnan(back.sources[0].nodata)
+    back.check(fit_with(np.nan))
 
 
 def test_nothing_on_disk_is_a_pickle(bundle, tmp_path):
@@ -248,9 +419,11 @@ def test_a_description_without_a_part_is_refused(bundle, tmp_path, key, change):
 @pytest.mark.parametrize(
     ("part", "key", "value"),
     [
-        ("fit", "bands", ["b0"]),
-        ("fit", "bands", ["b0", "b1", "b2", "b3"]),
-        ("fit", "months", [10, 11, 12]),
+        ("fit", "sources", [{"name": "s2", "bands": ["b0"], "nodata": 0}]),
+        ("fit", "sources", [{"name": "s2", "bands": ["b0", "b1", "b2", "b3"], "nodata": 0}]),
+        ("fit", "sources", [S2.model_dump(mode="json") | {"static": True}]),
+        ("fit", "sources", []),
+        ("fit", "steps", ["10-01", "11-01", "12-01"]),
         ("classes", "names", ["one"]),
         ("spec", "kind", "oracle"),
     ],
@@ -261,6 +434,20 @@ def test_weights_that_do_not_fit_their_description_are_refused(bundle, tmp_path,
     said[part][key] = value
     (tmp_path / "bundle.json").write_text(json.dumps(said))
     with pytest.raises(InputError, match="damaged"):
+        ModelBundle.load(tmp_path)
+
+
+@pytest.mark.parametrize("found", [1, 3])
+def test_a_bundle_of_another_version_is_refused(bundle, tmp_path, found):
+    bundle.save(tmp_path)
+    said = json.loads((tmp_path / "bundle.json").read_text())
+    if found == 1:  # as the first version wrote it
+        del said["format"]
+        said["fit"] = {"source": "s2", "bands": ["b0"], "months": [1], "nodata": 0, "scale": 1}
+    else:
+        said["format"] = found
+    (tmp_path / "bundle.json").write_text(json.dumps(said))
+    with pytest.raises(InputError, match=rf"its format is {found}, this one reads 2.*--redo train"):
         ModelBundle.load(tmp_path)
 
 

@@ -3,6 +3,7 @@ from __future__ import annotations
 import numpy as np
 
 from geocube_ml.models.forest import fit_forest
+from geocube_ml.models.layout import Layout
 from geocube_ml.spec.models import ForestSpec
 from tests.seasons import NAMES, curves
 
@@ -48,6 +49,18 @@ def test_months_missing_only_in_prediction(series):
     full = np.where(np.isnan(x), 0.2, x).astype("float32")
     prob = fit_forest(TREES, full, label, N).predict_proba(x)
     np.testing.assert_allclose(prob.sum(axis=1), 1, rtol=1e-6)
+
+
+def test_a_static_channel_is_taken_once(series):
+    """Not once a step, or a draw of features would take it six times as often."""
+    x, label = series
+    height = np.repeat(label[:, None, None].astype("float32"), x.shape[1], axis=1)
+    both = np.concatenate([x, height], axis=2)
+    got = fit_forest(TREES, both, label, N, layout=Layout((3,), (1,)))
+    assert got.forest.n_features_in_ == 3 * 6 + 1
+    features = np.concatenate([x.reshape(len(x), -1), label[:, None]], axis=1)
+    want = got.forest.predict_proba(features.astype("float32"))
+    np.testing.assert_array_equal(got.predict_proba(both), want.astype("float32"))
 
 
 def test_it_learns_seasonal_curves():

@@ -7,7 +7,8 @@ import pytest
 import torch
 
 from geocube_ml.errors import InputError
-from geocube_ml.models.network import _loss, _tensor, fit_network, one_thread
+from geocube_ml.models.layout import Layout
+from geocube_ml.models.network import _jittered, _loss, _tensor, fit_network, one_thread
 from geocube_ml.models.tempcnn import TempCNN
 from geocube_ml.spec.models import TempCNNSpec
 from tests.seasons import NAMES, curves
@@ -96,7 +97,9 @@ def test_early_stopping_keeps_the_best_weights(series):
     assert len(losses) == best + 1 + 3 < 40
     assert told == [(k + 1, 40) for k in range(len(losses))]
     target = torch.from_numpy(wrong[held].astype("int64"))
-    assert _loss(got.network, _tensor(got.scaling, x[held]), target) == pytest.approx(min(losses))
+    assert _loss(got.network, _tensor(got.scaling, got.layout, x[held]), target) == pytest.approx(
+        min(losses)
+    )
 
 
 def test_without_validation_it_trains_its_full_length(series):
@@ -147,6 +150,34 @@ def test_infinite_values_are_refused(series, place):
     x[2 if place == "trained" else 0, 0, 0] = np.inf
     with pytest.raises(InputError, match="infinite values"):
         fit((x, series[1]), held=[0, 1])
+
+
+@pytest.mark.parametrize(("steps", "bands"), [(1, 1), (1, 240), (2, 3)])
+def test_any_number_of_steps_and_bands_can_be_learnt(steps, bands):
+    rng = np.random.default_rng(0)
+    label = np.arange(240) % N
+    x = (label[:, None, None] + rng.normal(0, 0.2, (240, steps, bands))).astype("float32")
+    got = fit((x[:160], label[:160]), width=16, epochs=12, jitter=0, dropout=0)
+    assert (got.predict_proba(x[160:]).argmax(axis=1) == label[160:]).mean() > 0.9
+
+
+def test_jitter_leaves_gaps_masks_and_the_stillness_of_static_channels_alone():
+    """Two bands of a series, one of another, one static; by channel, then three masks."""
+    layout = Layout((2, 1), (1,))
+    inputs = torch.rand(5, 4 + 3, 6)
+    observed = (torch.rand(5, 3, 6) < 0.6).float()
+    observed[:, 2] = (torch.arange(5) > 1).float()[:, None]  # of the static source: all or nothing
+    inputs[:, 4:] = observed
+    there = observed[:, [0, 0, 1, 2]]
+    inputs[:, :4] *= there
+    inputs[:, 3] = inputs[:, 3, :1]
+    got = _jittered(inputs, layout, 0.5, torch.Generator().manual_seed(0))
+    assert torch.equal(got[:, 4:], observed)
+    assert (got[:, :4][there == 0] == 0).all()
+    assert (got[:, :4][there == 1] != inputs[:, :4][there == 1]).all()
+    assert torch.equal(got[:, 3], got[:, 3, :1].expand(5, 6))
+    moved = (got - inputs)[:, :3]
+    assert (moved.std(dim=2) > 0).all()
 
 
 # --- predicting

@@ -54,6 +54,16 @@ def test_two_bands_scaled_by_hand():
     )
 
 
+def test_each_source_has_a_channel_that_says_where_it_was_observed():
+    """Two sources, of two bands and of one, at three steps; counted by hand."""
+    nan = np.nan
+    series = np.float32([[[1, nan, nan], [nan, nan, 5], [nan, nan, nan]]])
+    got = Scaling.learn(series).apply(series, (2, 1))
+    assert got.shape == (1, 3 + 2, 3)
+    assert got[0, 3:].tolist() == [[1, 0, 0], [0, 1, 0]]
+    assert Scaling.learn(series).apply(series)[0, 3].tolist() == [1, 1, 0]
+
+
 @pytest.mark.parametrize("value", [0.1, 1 / 3, 1234.567])
 def test_a_constant_band_is_not_blown_up(value):
     series = np.full((997, 7, 1), value, "float32")

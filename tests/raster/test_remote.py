@@ -58,7 +58,7 @@ def _alone(monkeypatch, tmp_path):
 
 
 def read(href, storage=QUICK, at=WINDOW):
-    return read_onto(href, at, nodata=0, dtype="uint16", storage=storage)
+    return read_onto(href, at, nodata=0, dtype="uint16", storage=storage)[0]
 
 
 @pytest.fixture

@@ -90,6 +90,34 @@ def make_samples(cube, n=400, seed=1):
     )
 
 
+def add_static(cube, bands=("elevation", "slope"), name="dem", seed=3):
+    """The cube with a source that has no time axis, of which each class has its own level."""
+    rng = np.random.default_rng(seed)
+    code = cube["class"].to_numpy().astype(int)
+    wave = 40 * np.sin(np.arange(len(bands))[:, None, None] / 20 + code % 9)
+    values = 300 + 25 * (code % 9) + wave + rng.normal(0, 5, (len(bands), *code.shape))
+    attrs = {"nodata": -32768, "units": "m", "long_name": f"Layer {name}"}
+    return cube.assign(
+        {name: ((f"{name}_band", "y", "x"), np.rint(values).astype("int16"), attrs)}
+    ).assign_coords({f"{name}_band": list(bands)})
+
+
+def still_samples(cube, n=300, seed=1):
+    """Random pixels of a cube without a time axis."""
+    rng = np.random.default_rng(seed)
+    row, col = (rng.integers(0, cube.sizes[dim], n) for dim in ("y", "x"))
+    label = cube["class"].to_numpy()[row, col] % cube.sizes["class_name"]
+    sources = {
+        name: (("sample", f"{name}_band"), cube[name].to_numpy()[:, row, col].T, cube[name].attrs)
+        for name in ("dem", "enmap")
+        if name in cube
+    }
+    bands = {f"{name}_band": cube[f"{name}_band"] for name in sources}
+    return xr.Dataset(
+        {**sources, "label": ("sample", label, dict(cube["label"].attrs))}, coords=bands
+    )
+
+
 def counts_of(codes, months, bands, rng):
     """(pixel, time, band) reflectance x 10 000 with a season and noise."""
     season = np.exp(-((np.arange(months)[None] - _PEAK[codes][:, None] - 1) ** 2) / 8)

@@ -8,8 +8,17 @@ import numpy as np
 import pytest
 
 from geocube_ml.report.page import write_report
+from geocube_ml.spec.recipe import Recipe
 
-from .conftest import BANDS, NAMES, make_cube, make_samples, make_scores
+from .conftest import (
+    BANDS,
+    NAMES,
+    add_static,
+    make_cube,
+    make_samples,
+    make_scores,
+    still_samples,
+)
 
 # odc-geo multiplies transforms in the way that affine 3 is giving up
 pytestmark = pytest.mark.filterwarnings("ignore:Use .@. matmul:PendingDeprecationWarning")
@@ -273,3 +282,114 @@ def test_the_composite_reads_three_bands_of_one_month(tmp_path):
 
     write_report(tmp_path / "r.html", title="t", cube=cube.assign(s2=lazy.copy(data=noted)))
     assert read_blocks == {(clearest, BANDS.index(band)) for band in ("red", "green", "blue")}
+
+
+# --- several sources
+
+
+def recipe_of(sources, **more):
+    """Only what a page tells of a recipe."""
+    grid = {"crs": "EPSG:32633", "resolution": 10, "bounds": [0, 0, 100, 100]}
+    items = {"items": {"catalog": "/items"}}
+    named = {name: {"sensor": sensor} | items for name, sensor in sources.items()}
+    return Recipe.read(
+        {"name": "r", "out": "/out", "sources": named, "grid": grid} | more, where="r"
+    )
+
+
+OPTICAL = {"bands": {band: band for band in BANDS}, "mask": {"asset": "SCL", "clear": [4, 5]}}
+
+
+def test_each_source_is_told_with_how_it_was_made(tmp_path):
+    cube = add_static(make_cube((30, 40)))
+    cube["s2"].attrs |= {
+        "long_name": "Sentinel-2",
+        "radiometry_evidence": "3 items: baseline 05.11",
+    }
+    cube["dem"].attrs["add_offset"] = -7.0
+    recipe = recipe_of(
+        {"s2": OPTICAL, "dem": {"bands": {"elevation": "data"}, "static": True, "dtype": "int16"}},
+        period={"start": "2023-10", "end": "2024-09"}, composite="geomedian",
+    )  # fmt: skip
+    path = write_report(tmp_path / "r.html", title="t", cube=cube, recipe=recipe)
+    page = read(path)
+    text = " ".join(page.text.split())
+    optical, terrain = text[text.index("s2 Sentinel-2") :].split("dem Layer dem")
+    for said in (
+        "Kind time series, 12 months Bands blue, green, red, nir Stored as uint16, nodata 0,",
+        "nodata 0, value = 0.0001 × count Units dimensionless",
+        "Composite geomedian (tolerance 0.0001, iterations 100) Masks SCL: clear are 4, 5 ",
+        "Resampling bilinear, average where going coarser",
+        "Radiometry evidence 3 items: baseline 05.11",
+    ):
+        assert said in optical
+    for said in (
+        "Kind static, without a time axis Bands elevation, slope Stored as int16, nodata -32768,",
+        "nodata -32768, value = 1 × count − 7 Units m Composite geomedian",
+        "Masks none: every observation with data counts",
+    ):
+        assert said in terrain
+    assert len(page.images) == 3 + 1 + 2  # a picture of the DEM, beside the usual ones
+
+
+def test_a_page_of_several_sources(tmp_path):
+    cube = add_static(make_cube((30, 40)))
+    cube = cube.assign(
+        s1=cube["s2"].isel(s2_band=[0, 1]).rename(s2_band="s1_band"),
+        s1_clear=cube["s2_clear"] + np.uint8(1),
+    ).assign_coords(s1_band=["vv", "vh"])
+    samples = make_samples(cube, n=60)
+    still = add_static(cube).isel(y=0, x=0)["dem"].to_numpy()
+    samples = samples.assign(
+        s1=samples["s2"].isel(s2_band=[0, 1]).rename(s2_band="s1_band"),
+        dem=(("sample", "dem_band"), np.tile(still, (60, 1)), cube["dem"].attrs),
+    ).assign_coords(s1_band=["vv", "vh"], dem_band=["elevation", "slope"])
+    page = read(write_report(tmp_path / "r.html", title="t", cube=cube, samples=samples))
+    table = page.table("Source")
+    assert list(table)[1:] == ["s1", "s2", "dem"]
+    assert [row[0] for row in table.values()][1:] == ["12 months", "12 months", "none"]
+    assert float(table["s1"][1]) == pytest.approx(float(table["s2"][1]) + 1)
+    assert table["dem"][1:] == ["not counted", "–", "0.0%"]
+    for title in ("s1, vv (dimensionless)", "s1, vh", "s2, NDVI (dimensionless)", "dem (m)"):
+        assert title in page.text
+    # the map, its confidence and three sources; bars of two series; classes, and bands of the DEM
+    kinds = [uri.split(";")[0].removeprefix("data:image/") for uri in page.images]
+    assert (kinds.count("png"), kinds.count("svg+xml")) == (5, 2 * 2 + 3 * len(NAMES) + 2)
+
+
+@pytest.mark.parametrize("clear", [False, True])
+def test_a_page_of_a_cube_without_a_time_axis(clear, tmp_path):
+    bands = [f"b{n:03d}" for n in range(1, 201)]
+    cube = add_static(make_cube((30, 40)), bands, "enmap")
+    cube = add_static(cube.drop_vars(["s2", "s2_clear", "time", "s2_band"]))
+    if clear:
+        cube["enmap_clear"] = (("y", "x"), np.full((30, 40), 2, "uint8"))
+    page = read(
+        write_report(
+            tmp_path / "r.html", title="still", cube=cube, samples=still_samples(cube),
+            scores=make_scores(),
+        )
+    )  # fmt: skip
+    text = " ".join(page.text.split())
+    assert "months" not in text
+    assert "Band by band." in text
+    assert "False colour (m)" in text
+    assert "b151 b101 b051" in text
+    assert "Bands b001, b002, ..., b200 (200 of them)" in text
+    assert page.table("Source")["enmap"][1] == ("2.00" if clear else "not counted")
+    spectra = [uri for uri in page.images if uri.startswith("data:image/svg")]
+    assert len(spectra) == len(NAMES) + 2  # a spectrum a class, and the two bands of the DEM
+    with_names = base64.b64decode(spectra[-1].split(",")[1]).decode()
+    assert with_names.startswith("<?xml")
+
+
+def test_steps_that_are_no_months_are_called_so(tmp_path):
+    cube = make_cube((20, 30), 3)
+    days = np.array(["2024-01-01", "2024-01-11", "2024-01-21"], "datetime64[ns]")
+    cube = cube.assign_coords(time=days)
+    page = read(write_report(tmp_path / "r.html", title="t", cube=cube))
+    text = " ".join(page.text.split())
+    assert "3 dekads; no model is judged yet" in text
+    assert "Clear observations a dekad (count)" in text
+    assert "Numbers, dekad by dekad" in text
+    assert list(page.table("Dekad"))[1:] == [f"from {day} Jan 2024" for day in (1, 11, 21)]

@@ -6,12 +6,16 @@ import pytest
 import xarray as xr
 
 from geocube_ml.report import accuracy
-from geocube_ml.report.coarse import Place, clear_by_month, coarse, pixel_counts, place_of
+from geocube_ml.report.coarse import Place, clear_by_step, coarse, pixel_counts, place_of
 from geocube_ml.report.losses import by_reason
 from geocube_ml.report.maps import _outline
+from geocube_ml.report.observations import clear_tables, seen_table
 from geocube_ml.report.quantities import quantities
+from geocube_ml.report.sources import mask_words
+from geocube_ml.report.steps import step_word
+from geocube_ml.spec.sensor import MaskSpec
 
-from .conftest import make_cube
+from .conftest import add_static, make_cube
 
 # odc-geo multiplies transforms in the way that affine 3 is giving up
 pytestmark = pytest.mark.filterwarnings("ignore:Use .@. matmul:PendingDeprecationWarning")
@@ -51,14 +55,14 @@ def test_every_pixel_is_counted_whatever_the_strips():
 
 
 @pytest.mark.parametrize("chunks", [None, 1, 2, 3])
-def test_clear_observations_are_counted_month_by_month(chunks):
+def test_clear_observations_are_counted_step_by_step(chunks):
     """Counted by hand: two pixels, three months."""
     clear = xr.DataArray(
         np.uint8([[[0, 4]], [[1, 2]], [[0, 0]]]),
         dims=("time", "y", "x"),
         coords={"time": pd.date_range("2024-01-01", periods=3, freq="MS")},
     )
-    table = clear_by_month(clear if chunks is None else clear.chunk(time=chunks))
+    table = clear_by_step(clear if chunks is None else clear.chunk(time=chunks))
     assert table["mean"].tolist() == [2, 1.5, 0]
     assert table["min"].tolist() == [0, 1, 0]
     assert table["without"].tolist() == [0.5, 0, 1]
@@ -93,7 +97,77 @@ def test_a_month_that_the_axis_skips_is_a_gap():
     samples = samples_of([[[1], [3]]], ("vv",), ["2024-01-01", "2024-03-01"], [0])
     (band,) = quantities(samples, 1)
     np.testing.assert_allclose(band.spreads[0].mean, [1e-4, np.nan, 3e-4], rtol=1e-5)
-    assert len(band.months) == 3
+    assert len(band.axis) == 3
+
+
+def test_dekads_are_not_taken_for_months():
+    days = ["2024-01-01", "2024-01-11", "2024-01-21"]
+    (band,) = quantities(samples_of([[[1], [2], [3]]], ("vv",), days, [0]), 1)
+    assert list(band.axis) == list(pd.DatetimeIndex(days))
+    np.testing.assert_allclose(band.spreads[0].mean, [1e-4, 2e-4, 3e-4], rtol=1e-5)
+
+
+def test_steps_are_named_as_one_calls_them():
+    def word(*days):
+        return step_word(pd.DatetimeIndex(days))
+
+    assert word("2024-01-01") == word("2024-01-01", "2024-02-01", "2024-04-01") == "month"
+    assert word("2023-10-01", "2024-01-01", "2024-04-01") == "quarter"
+    assert word("2024-02-01", "2024-05-01") == "month"
+    assert word("2024-02-21", "2024-03-01", "2024-03-11") == "dekad"
+    assert word("2024-01-01", "2024-01-17") == word("2024-01-05") == "step"
+
+
+def test_static_bands_are_the_axis_of_a_source_without_time():
+    """Counted by hand: two bands, two samples of one class and one of another."""
+    samples = samples_of([[[1000, 3000]]] * 3, ("red", "nir"), ["2024-01-01"], [0, 0, 1])
+    dem = (("sample", "dem_band"), np.int16([[10, 1], [30, -1], [50, 3]]),
+           {"nodata": -1, "units": "m", "add_offset": 100.0})  # fmt: skip
+    ndvi, height = quantities(
+        samples.assign(dem=dem).assign_coords(dem_band=["elevation", "slope"]), 2
+    )
+    assert (ndvi.source, ndvi.name) == ("s2", "NDVI")
+    assert (height.source, height.name, height.units) == ("dem", "", "m")
+    assert height.axis == ("elevation", "slope")
+    assert height.spreads[0].mean.tolist() == [120, 101]
+    assert height.spreads[1].mean.tolist() == [150, 103]
+    assert height.spreads[0].count == 2
+
+
+def test_clear_observations_without_a_time_axis_are_one_row():
+    table = clear_by_step(xr.DataArray(np.uint8([[0, 4], [1, 3]]), dims=("y", "x")))
+    assert table.to_dict("records") == [{"mean": 2, "min": 0, "without": 0.25}]
+
+
+def test_what_was_seen_of_each_source_counted_by_hand():
+    cube = add_static(make_cube((20, 30), months=2)).compute()
+    cube["s2_clear"][0], cube["s2_clear"][1] = 3, 1
+    cube["s2_clear"][1, :10] = 0
+    cube["dem"][0, :5] = -32768
+    table = seen_table(cube, clear_tables(cube))
+    assert [(one.name, one.steps) for one in table] == [("s2", "2 months"), ("dem", "none")]
+    assert (table[0].mean, table[0].fewest, table[0].without) == (1.75, 0.5, 0.25)
+    assert (table[1].mean, table[1].fewest, table[1].without) == (None, None, 0.25)
+
+
+@pytest.mark.parametrize(
+    ("mask", "words"),
+    [
+        ({"asset": "QA", "bits": (1, 3)}, "QA: bits 1, 3 are 0"),
+        (
+            {"asset": "QA", "bits": (1,), "fields": [{"first": 8, "width": 2, "clear": (0, 1)}]},
+            "QA: bits 1 are 0, bits 8 to 9 one of 0, 1",
+        ),
+        ({"asset": "Q", "fields": [{"first": 6, "clear": (1,)}]}, "Q: bit 6 one of 1"),
+        ({"asset": "score", "at_least": 0.6}, "score: clear is at least 0.6"),
+        (
+            {"asset": "SCL", "clear": (4,), "shrink": 1, "grow": 3},
+            "SCL: clear are 4; what is not clear shrunk by 1 px, then grown by 3 px",
+        ),
+    ],
+)
+def test_masks_in_words(mask, words):
+    assert mask_words(MaskSpec(**mask)) == words
 
 
 def test_at_most_four_bands_are_shown():

@@ -7,11 +7,21 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 # every module that defines a spec, so that none is overlooked
-from geocube_ml.spec import grid, labels, models, recipe, simulate, source
+from geocube_ml.spec import (
+    composite,
+    grid,
+    labels,
+    models,
+    period,
+    recipe,
+    sensor,
+    simulate,
+    source,
+)
 from geocube_ml.spec.base import EXECUTION, Spec, digest
 from geocube_ml.spec.recipe import Recipe
 
-MODULES = (grid, labels, models, recipe, simulate, source)
+MODULES = (composite, grid, labels, models, period, recipe, sensor, simulate, source)
 
 EXECUTION_FIELDS = {
     "ClusterSpec.ahead",
@@ -23,6 +33,7 @@ EXECUTION_FIELDS = {
     "EvaluateSpec.bound",
     "EvaluateSpec.reference",
     "ItemsSpec.catalog",
+    "ItemsSpec.files",
     "ItemsSpec.geoparquet",
     "ItemsSpec.page_size",
     "ItemsSpec.stac_api",
@@ -125,7 +136,7 @@ def test_every_spec_is_frozen_strict_and_documented():
         assert spec.model_config["frozen"]
         assert spec.model_config["extra"] == "forbid"
         for name, field in spec.model_fields.items():
-            assert field.description or name == "kind", f"{spec.__name__}.{name}"
+            assert field.description or name in ("kind", "method"), f"{spec.__name__}.{name}"
 
 
 @pytest.mark.parametrize(

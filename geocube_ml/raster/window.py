@@ -1,0 +1,225 @@
+"""Which pixels of a raster a window of a grid needs, and which blocks hold them.
+
+Reading and its price are told by the same functions, so that a price is what is read.
+"""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from typing import Any, Literal, NamedTuple
+
+import numpy as np
+from affine import Affine
+from numpy.typing import NDArray
+from odc.geo.geobox import GeoBox
+from pyproj import CRS, Transformer
+
+_ALIGNED = 1e-3  # pixels; footprints written with few decimals are this far off
+_COARSER = 1.1  # UTM zones differ by permille in scale, which is not coarser
+_FAR = 2**40
+SAMPLED = ("nearest", "bilinear")
+_RADIUS = {"nearest": 0, "bilinear": 1, "cubic": 2}  # pixels; of averages, half a pixel of the grid
+
+
+class Span(NamedTuple):
+    """Rows and columns of a raster, the ends not included."""
+
+    top: int
+    bottom: int
+    left: int
+    right: int
+
+    @property
+    def shape(self) -> tuple[int, int]:
+        """Rows and columns."""
+        return self.bottom - self.top, self.right - self.left
+
+    @property
+    def empty(self) -> bool:
+        """Whether it holds no pixel."""
+        return self.top >= self.bottom or self.left >= self.right
+
+
+@dataclass(frozen=True, eq=False)
+class Header:
+    """What a raster says of itself."""
+
+    height: int
+    width: int
+    count: int
+    """Bands."""
+    dtype: np.dtype[Any]
+    crs: str
+    """Empty if it says none."""
+    transform: Affine
+    nodata: tuple[float | None, ...]
+    """Of each band."""
+    block: tuple[int, int]
+    """Rows and columns of a block."""
+    interleaved: bool
+    """Whether a block holds all bands."""
+    overviews: tuple[tuple[int, int], ...] = ()
+    """Rows and columns of each, where they were asked for."""
+    block_bytes: NDArray[np.int64] | None = None
+    """(plane, block row, block column) compressed bytes, where they are known; one plane if a
+    block holds all bands, else one a band.  0 for a block that was left out."""
+    file_bytes: int | None = None
+    """Of the file, where it is known."""
+
+    @property
+    def blocks(self) -> tuple[int, int]:
+        """Rows and columns of blocks."""
+        return -(-self.height // self.block[0]), -(-self.width // self.block[1])
+
+    @property
+    def bytes_of_block(self) -> int:
+        """Of a decoded block."""
+        samples = self.count if self.interleaved else 1
+        return self.block[0] * self.block[1] * samples * self.dtype.itemsize
+
+    def touched(self, span: Span) -> Iterator[tuple[int, int]]:
+        """Row and column of each block that holds a part of a span."""
+        if not span.empty:
+            rows, cols = self.block
+            for y in range(span.top // rows, -(-span.bottom // rows)):
+                for x in range(span.left // cols, -(-span.right // cols)):
+                    yield y, x
+
+    def planes(self, bands: Sequence[int]) -> list[int]:
+        """Positions of the planes of blocks that bands, counted from 1, lie in."""
+        return [0] if self.interleaved else [band - 1 for band in dict.fromkeys(bands)]
+
+
+@dataclass(frozen=True)
+class Way:
+    """How a window is read."""
+
+    kind: Literal["copy", "sample", "warp"]
+    method: str
+    span: Span
+    """What is read of the raster; empty where it does not reach."""
+    offset: tuple[int, int] = (0, 0)
+    """Of a copy: row and column of the grid's first pixel in the raster."""
+    step: float = 1
+    """Of a warp: pixels of the raster that one pixel of the grid spans."""
+
+
+def way(header: Header, geobox: GeoBox, resampling: str, coarsening: str) -> Way:
+    """How a window of a grid is read from a raster with a CRS.
+
+    Parameters
+    ----------
+    header : Header
+    geobox : GeoBox
+        The window.
+    resampling, coarsening : str
+        GDAL's names: where the raster's pixels are as large as the grid's or larger, and where
+        they are smaller.
+    """
+    offset = _offset(header, geobox)
+    shape = geobox.shape
+    if offset is not None:
+        top, left = offset
+        reach = Span(top, top + shape.y, left, left + shape.x)
+        return Way("copy", "nearest", _within(header, reach), offset)
+    step = _step(header.crs, header.transform, (header.height, header.width), _pixel(geobox))
+    method = coarsening if step > _COARSER else resampling
+    step = step if step > _COARSER else 1
+    col, row = pixels_of(header, geobox)
+    low, high = np.floor([row.min(), col.min()]), np.floor([row.max(), col.max()])
+    if step == 1 and method in SAMPLED:
+        if method == "bilinear":  # the pixels whose centres lie around
+            low = np.minimum(low, np.floor([row.min() - 0.5, col.min() - 0.5]))
+            high = np.maximum(high, np.floor([row.max() - 0.5, col.max() - 0.5]) + 1)
+        kind: Literal["sample", "warp"] = "sample"
+    else:
+        kind = "warp"
+        margin = np.ceil(_RADIUS.get(method, 0.5) * step)
+        low, high = low - margin, high + margin
+    low, high = np.clip([low, high + 1], -_FAR, _FAR).astype(int)  # a place may be infinite
+    (top, left), (bottom, right) = low.tolist(), high.tolist()
+    return Way(kind, method, _within(header, Span(top, bottom, left, right)), step=step)
+
+
+def pixels_of(header: Header, geobox: GeoBox) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    """Column and row of the raster, with fractions, of the centre of each pixel of the grid.
+
+    Returns
+    -------
+    col, row : (1, x) and (y, 1), or (y, x) each
+    """
+    x, y = _places(geobox, header.crs)
+    back = ~header.transform
+    if back.b == back.d == 0:  # stays a row and a column of places where it was one
+        col, row = back.a * x + back.c, back.e * y + back.f
+    else:
+        col, row = back.a * x + back.b * y + back.c, back.d * x + back.e * y + back.f
+    # what rounding leaves of a coordinate's last digits differs from window to window
+    return col.round(6), row.round(6)
+
+
+def _within(header: Header, span: Span) -> Span:
+    top, bottom = max(span.top, 0), min(span.bottom, header.height)
+    left, right = max(span.left, 0), min(span.right, header.width)
+    return Span(top, max(bottom, top), left, max(right, left))
+
+
+@functools.lru_cache(maxsize=256)
+def _same(crs: str, other: str) -> bool:
+    return crs == other or CRS.from_user_input(crs) == CRS.from_user_input(other)
+
+
+def _offset(header: Header, geobox: GeoBox) -> tuple[int, int] | None:
+    """Row and column of the grid's first pixel in the raster, if the pixels coincide."""
+    if not _same(header.crs, str(geobox.crs)):
+        return None
+    shift = ~header.transform * geobox.transform  # grid pixel -> raster pixel
+    size = max(geobox.shape)
+    drift = max(abs(shift.a - 1), abs(shift.e - 1), abs(shift.b), abs(shift.d)) * size
+    row, col = round(shift.f), round(shift.c)
+    if max(drift, abs(shift.f - row), abs(shift.c - col)) > _ALIGNED:
+        return None
+    return row, col
+
+
+@functools.lru_cache(maxsize=256)
+def _step(crs: str, transform: Affine, shape: tuple[int, int], grid: GeoBox) -> float:
+    """Pixels of the raster that one pixel of the grid spans, at the raster's middle.
+
+    `grid` is one pixel of the grid at its origin of coordinates: the answer must not depend on the
+    window that is read.
+    """
+    x = transform.c + transform.a * shape[1] / 2 + transform.b * shape[0] / 2
+    y = transform.f + transform.d * shape[1] / 2 + transform.e * shape[0] / 2
+    size = grid.resolution.x
+    if _same(crs, str(grid.crs)):
+        across = abs(size)
+    else:
+        there = Transformer.from_crs(crs, str(grid.crs), always_xy=True)
+        left, top = there.transform(x, y)
+        (x0, x1), (y0, y1) = there.transform([left, left + size], [top, top], direction="INVERSE")
+        across = float(np.hypot(x1 - x0, y1 - y0))
+    return float(across / np.hypot(transform.a, transform.d))
+
+
+@functools.lru_cache(maxsize=8)  # a tile reads all its rasters, of a few CRSs, one after the other
+def _places(geobox: GeoBox, crs: str) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    """X (1, x) or (y, x) and y (y, 1) or (y, x) of the grid's pixel centres in another CRS."""
+    rows, cols = geobox.shape
+    to_grid = geobox.transform
+    x = (to_grid.a * (np.arange(cols, dtype=np.float64) + 0.5) + to_grid.c)[None, :]
+    y = (to_grid.e * (np.arange(rows, dtype=np.float64) + 0.5) + to_grid.f)[:, None]
+    if _same(crs, str(geobox.crs)):
+        return x, y
+    there = Transformer.from_crs(str(geobox.crs), crs, always_xy=True)
+    every_x, every_y = np.broadcast_arrays(x, y)
+    moved_x, moved_y = there.transform(every_x, every_y)
+    return moved_x, moved_y
+
+
+def _pixel(geobox: GeoBox) -> GeoBox:
+    """One pixel of the grid, the same for every window of it."""
+    to_crs = geobox.transform
+    return GeoBox((1, 1), Affine(to_crs.a, to_crs.b, 0, to_crs.d, to_crs.e, 0), geobox.crs)
