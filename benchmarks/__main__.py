@@ -7,7 +7,7 @@ against a limit, the part of the work that nobody can leave out.  The three take
 run, and each figure is the median of the repeats: only ratios are worth comparing.
 
 ``schedule`` has neither: it prints what it simulates of a large cluster, beside small cases that
-really run, and leaves the file alone.
+really run, and leaves the file alone.  So does ``layout``, which compares layouts of the cube.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ from rich.table import Table
 from benchmarks.measure import Result
 
 WORKLOADS = ("cube", "feed", "map")
-NAMES = (*WORKLOADS, "schedule")
+NAMES = (*WORKLOADS, "schedule", "layout")
 RESULTS = Path(__file__).parent / "results" / "latest.json"
 
 
@@ -62,6 +62,9 @@ def main() -> int:
         print(f"Written to {RESULTS}")
     if "schedule" in chosen:
         import_module("benchmarks.schedule").main()
+    if "layout" in chosen:
+        layout = import_module("benchmarks.layout")
+        layout.main(args.size or layout.SIZE, args.repeat)
     return 0
 
 

@@ -11,6 +11,7 @@ is told beside it.
 
 from __future__ import annotations
 
+import json
 import os
 import resource
 import shutil
@@ -20,8 +21,9 @@ import threading
 import time
 from collections import defaultdict
 from collections.abc import Callable, Iterator
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import ProcessPoolExecutor, ThreadPoolExecutor
 from contextlib import contextmanager
+from multiprocessing import get_context
 from pathlib import Path
 from typing import Any
 from unittest.mock import patch
@@ -38,9 +40,13 @@ from geocube_ml.cube.coords import CLEAR_ATTRS, band_attrs, cube_coords
 from geocube_ml.cube.grid import Grid, Tile, make_grid
 from geocube_ml.cube.mosaic import Mosaic, make_mosaic
 from geocube_ml.cube.store import CubeStore, Variable
+from geocube_ml.raster import write_cog
 from geocube_ml.raster.blocks import opened_tiff
 from geocube_ml.raster.window import Span
-from geocube_ml.sim import make_archive
+from geocube_ml.sim.grids import MAP_CRS
+from geocube_ml.sim.passes import Pass, passes
+from geocube_ml.sim.scenes import make_scene
+from geocube_ml.sim.stac import asset_geobox, item_id, make_item
 from geocube_ml.spec.grid import GridSpec, StoreSpec
 from geocube_ml.spec.period import PeriodSpec
 from geocube_ml.spec.sensor import BandSpec, MaskSpec, SensorSpec
@@ -51,6 +57,8 @@ SIZE = 2048
 CLEAR = (2, 4, 5, 6, 7)
 CORES = len(os.sched_getaffinity(0))
 CHUNKS = (512, 1024, 2048)
+_TILE = 1
+"""Of the simulated archive, on the grid of its map."""
 MEMORY = 0.6
 """The most that ours may take of the peer's peak."""
 BANDS = {
@@ -102,23 +110,45 @@ def workload(
 ) -> tuple[Mosaic, list[Any], list[str]]:
     """The mosaic, its items, and the files that it needs."""
     spec = SimSpec(folder=str(folder / "archive"), size=size, revisit_days=10)
-    archive = make_archive(spec, workers=CORES if size >= min(CHUNKS) else 1)
+    _make_scenes(spec)
     sensor = SensorSpec(
         bands={name: BandSpec(asset=key, resampling=resampling) for name, key in BANDS.items()},
         mask=(MaskSpec(asset="SCL", clear=CLEAR),), scale=1e-4, offset="sentinel-2-boa",
     )  # fmt: skip
-    source = SourceSpec(sensor=sensor, items=ItemsSpec(catalog=str(archive.items)))
+    source = SourceSpec(sensor=sensor, items=ItemsSpec(catalog=f"{spec.folder}/items"))
     period = PeriodSpec(start="2022-01", end="2022-12")
-    # one tile on its own grid, so that neither side has anything to warp
-    items = [
-        item for item in find_items(source, period) if item.properties["proj:code"] == archive.crs
-    ]
+    items = list(find_items(source, period))
     with rasterio.open(items[0].assets["B02"].href) as src:
         bounds = tuple(src.bounds)
-    grid = make_grid(GridSpec(crs=archive.crs, resolution=10, bounds=bounds), StoreSpec())
+    grid = make_grid(GridSpec(crs=MAP_CRS, resolution=10, bounds=bounds), StoreSpec())
     mosaic = make_mosaic(items, source, grid, period)
     assets = [item.assets[key].href for item in items for key in source.assets]
     return mosaic, items, assets
+
+
+def _make_scenes(spec: SimSpec) -> None:
+    """One tile of a simulated archive; on its own grid neither side has anything to warp."""
+    left = [p for p in passes(spec) if not _item_path(spec, p).exists()]
+    if spec.size < min(CHUNKS):  # processes take longer to begin
+        for passage in left:
+            _make_scene(spec, passage)
+        return
+    # not fork: GDAL has threads that a fork does not take along
+    with ProcessPoolExecutor(CORES, mp_context=get_context("spawn")) as pool:
+        list(pool.map(_make_scene, [spec] * len(left), left))
+
+
+def _make_scene(spec: SimSpec, passage: Pass) -> None:
+    scene = make_scene(spec, passage, _TILE)
+    for key, values in scene.assets.items():
+        path = Path(spec.folder) / "cogs" / item_id(scene) / f"{key}.tif"
+        write_cog(path, values, asset_geobox(scene, key), nodata=0)
+    (Path(spec.folder) / "items").mkdir(exist_ok=True)
+    _item_path(spec, passage).write_text(json.dumps(make_item(scene)))
+
+
+def _item_path(spec: SimSpec, passage: Pass) -> Path:
+    return Path(spec.folder) / "items" / f"{passage.index:02d}.json"
 
 
 def ours(mosaic: Mosaic, path: Path) -> xr.Dataset:
@@ -138,12 +168,13 @@ def ours(mosaic: Mosaic, path: Path) -> xr.Dataset:
 
 def peer(mosaic: Mosaic, items: list[Any], path: Path, chunk: int = 512) -> xr.Dataset:
     """What a user writes with odc-stac, xarray and dask."""
-    import odc.stac  # noqa: PLC0415  not in the memory of the other parts
+    import odc.stac
 
     shutil.rmtree(path, ignore_errors=True)
     scenes = odc.stac.load(
-        items, bands=[*BANDS.values(), "SCL"], geobox=mosaic.grid.geobox, chunks={"x": chunk, "y": chunk},
-        groupby="solar_day", resampling="nearest", dtype="uint16", nodata=0,
+        items, bands=[*BANDS.values(), "SCL"], geobox=mosaic.grid.geobox,
+        chunks={"x": chunk, "y": chunk}, groupby="solar_day", resampling="nearest",
+        dtype="uint16", nodata=0,
     )  # fmt: skip
     newer = xr.DataArray(
         [1000 if str(day)[:10] >= "2022-01-25" else 0 for day in scenes.time.values],

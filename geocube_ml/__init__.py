@@ -14,9 +14,12 @@ _WHERE = {
     "ModelBundle": "models.bundle",
     "Recipe": "spec.recipe",
     "StorageSpec": "spec.storage",
+    "as_bands": "cube.views",
     "evaluate_models": "evaluate",
+    "fill_gaps": "cube.gaps",
     "find_items": "cube.catalog",
     "gather_samples": "data.samples",
+    "indices": "cube.indices",
     "lazy_cube": "cube.lazy",
     "make_archive": "sim",
     "make_grid": "cube.grid",
@@ -30,6 +33,9 @@ _WHERE = {
     "read_recipe": "spec.recipe",
     "run_recipe": "steps.runner",
     "to_cog": "export.cog",
+    "to_decibel": "cube.views",
+    "to_physical": "cube.views",
+    "to_power": "cube.views",
     "train_model": "train",
     "write_report": "report.page",
 }
@@ -39,10 +45,16 @@ if TYPE_CHECKING:
     from geocube_ml.cube.catalog import find_items as find_items
     from geocube_ml.cube.catalog import pin_items as pin_items
     from geocube_ml.cube.catalog import read_items as read_items
+    from geocube_ml.cube.gaps import fill_gaps as fill_gaps
     from geocube_ml.cube.grid import make_grid as make_grid
+    from geocube_ml.cube.indices import indices as indices
     from geocube_ml.cube.lazy import lazy_cube as lazy_cube
     from geocube_ml.cube.mosaic import make_mosaic as make_mosaic
     from geocube_ml.cube.store import open_cube as open_cube
+    from geocube_ml.cube.views import as_bands as as_bands
+    from geocube_ml.cube.views import to_decibel as to_decibel
+    from geocube_ml.cube.views import to_physical as to_physical
+    from geocube_ml.cube.views import to_power as to_power
     from geocube_ml.data.samples import gather_samples as gather_samples
     from geocube_ml.evaluate import evaluate_models as evaluate_models
     from geocube_ml.export.cog import to_cog as to_cog
@@ -63,9 +75,12 @@ __all__ = [
     "Recipe",
     "StorageSpec",
     "__version__",
+    "as_bands",
     "evaluate_models",
+    "fill_gaps",
     "find_items",
     "gather_samples",
+    "indices",
     "lazy_cube",
     "make_archive",
     "make_grid",
@@ -79,6 +94,9 @@ __all__ = [
     "read_recipe",
     "run_recipe",
     "to_cog",
+    "to_decibel",
+    "to_physical",
+    "to_power",
     "train_model",
     "write_report",
 ]

@@ -14,7 +14,10 @@ import dask
 import pytest
 from hypothesis import settings
 
+from geocube_ml.sim import Archive, make_archive
+from geocube_ml.spec.simulate import SimSpec
 from tests.servers.fixtures import *  # noqa: F403
+from tests.small import SMALL
 
 settings.register_profile("default", deadline=None)
 settings.register_profile("ci", deadline=None, derandomize=True, print_blob=True)
@@ -39,6 +42,12 @@ def real_data() -> Callable[[str], Path]:
         return path
 
     return find
+
+
+@pytest.fixture(scope="session")
+def small_archive(tmp_path_factory: pytest.TempPathFactory) -> Archive:
+    """On disk; to be left as it is.  Runs that simulate with `SMALL` make the same files."""
+    return make_archive(SimSpec(folder=str(tmp_path_factory.mktemp("archive")), **SMALL))
 
 
 @pytest.fixture

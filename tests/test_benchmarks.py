@@ -27,7 +27,7 @@ def test_the_cube_equals_what_odc_stac_and_xarray_make(tmp_path):
     ours = cube.ours(mosaic, tmp_path / "ours.zarr")["s2"].values
     peer = cube.peer(mosaic, items, tmp_path / "peer.zarr", chunk=64)
     seen = [int(month) - 1 for month in peer["month"].values]
-    theirs = np.stack([peer[key].values for key in ("B02", "B03", "B04", "B08")], axis=1)
+    theirs = np.stack([peer[key].values for key in cube.BANDS.values()], axis=1)
     np.testing.assert_array_equal(ours[seen], theirs)
     unseen = np.setdiff1d(np.arange(12), seen)
     assert not ours[unseen].any()

@@ -37,7 +37,7 @@ def test_the_readmes_recipe_is_one(tmp_path):
     path.write_text(blocks("yaml")[0])
     recipe = read_recipe(path)
     assert list(recipe.models) == ["tempcnn", "forest"]
-    assert recipe.source[1].bands == ("blue", "green", "red", "nir", "swir16")
+    assert recipe.sources["s2"].bands == ("blue", "green", "red", "nir", "swir16")
 
 
 def test_what_else_the_readme_writes_into_a_recipe_fits_into_it(tmp_path):

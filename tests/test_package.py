@@ -19,7 +19,7 @@ def loaded(code):
     """Top-level packages in sys.modules after some code ran in a new interpreter."""
     code += "\nimport sys; print('loaded:', *{name.partition('.')[0] for name in sys.modules})"
     done = subprocess.run(
-        [sys.executable, "-c", code], capture_output=True, text=True, check=True, timeout=60
+        [sys.executable, "-c", code], capture_output=True, text=True, check=True, timeout=300
     )
     return set(done.stdout.rpartition("loaded:")[2].split())
 

@@ -88,6 +88,9 @@ def find_items(
             lambda item: (item.properties.get("eo:cloud_cover") or 0) <= spec.max_cloud_cover,
         ),
     ]
+    if spec.exclude:
+        out = frozenset(spec.exclude)
+        filters.append(_Filter("named in `exclude`", lambda item: item.id not in out))
     where = str(spec.catalog or spec.geoparquet or spec.stac_api or spec.files)
     with quiet():
         found = _listed(source, period, area, storage)

@@ -41,8 +41,9 @@ _DIMENSIONS = ["y", "x"]
 
 
 def group_attrs(geobox: GeoBox) -> dict[str, Any]:
-    """Attributes of a group whose arrays lie on one grid: its CRS and its outline."""
+    """Attributes of a group whose arrays lie on one grid: its CRS and its outline; and CF."""
     return {
+        "Conventions": "CF-1.11",
         "zarr_conventions": [_PROJ, _SPATIAL],
         **_crs(geobox),
         "spatial:dimensions": _DIMENSIONS,

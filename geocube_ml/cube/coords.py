@@ -53,7 +53,8 @@ def band_attrs(sensor: SensorSpec, composite: CompositeSpec | None = None) -> di
     """
     series = composite is not None and not sensor.static
     made = f"{composite.method} of the clear observations" if composite and series else "layer"
-    attrs: dict[str, Any] = {"long_name": sensor.title or made, "units": sensor.units}
+    units = "dB" if (sensor.stored_as or sensor.power) == "decibel" else sensor.units
+    attrs: dict[str, Any] = {"long_name": sensor.title or made, "units": units}
     if (sensor.scale, sensor.add_offset) != (1, 0):
         attrs |= {"scale_factor": sensor.scale, "add_offset": sensor.add_offset}
     integer = np.issubdtype(np.dtype(sensor.dtype), np.integer)

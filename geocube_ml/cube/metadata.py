@@ -144,10 +144,11 @@ class Metadata:
 
 @contextlib.contextmanager
 def quiet() -> Iterator[None]:
-    """Without Zarr's notes on emptied folders, and on consolidated metadata as an extension."""
+    """Without notes on emptied folders, and on consolidated metadata, there or not there."""
     with warnings.catch_warnings():
         warnings.filterwarnings("ignore", "Object at .* is not recognized", ZarrUserWarning)
         warnings.filterwarnings("ignore", "Consolidated metadata is", ZarrUserWarning)
+        warnings.filterwarnings("ignore", "Failed to open Zarr store with cons", RuntimeWarning)
         yield
 
 

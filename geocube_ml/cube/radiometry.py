@@ -202,14 +202,14 @@ def refuse_contradictions(evidences: Iterable[Evidence]) -> None:
     wrong = [one for one in evidences if one.contradicted]
     if wrong:
         lines = [
-            f"{one.item} ({one.said}: {one.counts} counts; its pixels, {_shown(one)}: {one.seen})"
+            f"{one.item} ({one.said}: {one.counts} counts; its pixels: {one.seen}, {_shown(one)})"
             for one in wrong[:_NAMED]
         ]
         raise InputError(
             f"Of {len(evidences)} items, {len(wrong)} contradict their pixels about the offset of "
             f"Sentinel-2's baseline 04.00: {'; '.join(lines)}{_more(wrong)}. Correct the property "
             "that is wrong in a copy of the items (earthsearch:boa_offset_applied, or "
-            "s2:processing_baseline), named as `catalog`, or leave these items out."
+            "s2:processing_baseline), named as `catalog`, or name these items in `items.exclude`."
         )
     settled = {(one.said, one.doubt) for one in evidences if one.seen is not None}
     open_ = [one for one in evidences if one.doubt and (one.said, one.doubt) not in settled]
@@ -219,7 +219,8 @@ def refuse_contradictions(evidences: Iterable[Evidence]) -> None:
             f"Of {len(evidences)} items, {len(open_)} say two things about the offset of "
             "Sentinel-2's baseline 04.00, and their pixels do not tell which is right (few are of "
             f"vegetation, water or shade): {'; '.join(lines)}{_more(open_)}. Correct the property "
-            "that is wrong in a copy of the items, named as `catalog`, or leave these items out."
+            "that is wrong in a copy of the items, named as `catalog`, or name these items in "
+            "`items.exclude`."
         )
 
 
@@ -250,7 +251,7 @@ def summary(evidences: Iterable[Evidence]) -> str:
 
 
 def _shown(one: Evidence) -> str:
-    return f"{one.share:.0%} of {one.pixels} in {one.band} below {FLOOR}"
+    return f"as {one.share:.0%} of {one.pixels} in {one.band} are below {FLOOR}"
 
 
 def _more(items: Sequence[Evidence]) -> str:

@@ -6,6 +6,7 @@ and more; one at a time that takes minutes, and hours where the CRS differs.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import NamedTuple
 
@@ -58,10 +59,10 @@ class Windows:
         Pixels around each.
     """
 
-    def __init__(self, geobox: GeoBox, tiles: list[Tile], rim: int = 0) -> None:
+    def __init__(self, geobox: GeoBox, tiles: Sequence[Tile], rim: int = 0) -> None:
         self._geobox = geobox
         edges = [(t.y.start, t.y.stop, t.x.start, t.x.stop) for t in tiles]
-        self._edges: Ints = np.array(edges, np.int64).reshape(-1, 4) + [-rim, rim, -rim, rim]
+        self._edges: Ints = np.add(np.array(edges, np.int64).reshape(-1, 4), [-rim, rim, -rim, rim])
         self._bounds: dict[str, _Bounds] = {}
 
     def __len__(self) -> int:

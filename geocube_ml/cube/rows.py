@@ -138,10 +138,10 @@ def _codes(column: pa.Array) -> NDArray[np.int64]:
     """A number for each row, the same for equal rows."""
     kind = column.type
     if pa.types.is_struct(kind):
-        codes = column.is_valid().to_numpy(zero_copy_only=False).astype(np.int64)
+        there: NDArray[np.int64] = column.is_valid().to_numpy(zero_copy_only=False).astype(int)
         for part in column.flatten():
-            codes = _together(codes, _codes(part))
-        return codes
+            there = _together(there, _codes(part))
+        return there
     if pa.types.is_list(kind) or pa.types.is_large_list(kind):
         flat = _codes(column.flatten())
         lengths = pc.fill_null(pc.list_value_length(column), 0).to_numpy(zero_copy_only=False)
@@ -159,13 +159,14 @@ def _codes(column: pa.Array) -> NDArray[np.int64]:
         texts: dict[str, int] = {}
         return np.array([texts.setdefault(repr(v), len(texts)) for v in column.to_pylist()])
     indices = column.dictionary_encode(null_encoding="encode").indices
-    return np.asarray(indices.to_numpy(zero_copy_only=False), np.int64)
+    codes: NDArray[np.int64] = indices.to_numpy(zero_copy_only=False).astype(np.int64)
+    return codes
 
 
 def _together(one: NDArray[np.int64], other: NDArray[np.int64]) -> NDArray[np.int64]:
     """A number for each pair of numbers."""
-    codes = np.unique(one * (int(other.max(initial=0)) + 1) + other, return_inverse=True)[1]
-    return codes.astype(np.int64)
+    pairs = one * (int(other.max(initial=0)) + 1) + other
+    return np.asarray(np.unique(pairs, return_inverse=True)[1], np.int64)
 
 
 def without_nulls(value: Any) -> Any:

@@ -16,8 +16,8 @@ import zarr
 from numpy.typing import NDArray
 
 from geocube_ml.cube.conventions import group_attrs, without
-from geocube_ml.cube.grid import Grid, Tile
 from geocube_ml.cube.fits import has_steps, refuse_misfit, steps_of
+from geocube_ml.cube.grid import Grid, Tile
 from geocube_ml.cube.layout import (
     DIGEST,
     NewShards,
@@ -295,7 +295,7 @@ def open_cube(
             cube: xr.Dataset = xr.open_zarr(
                 zarr_store(where),
                 group=group,
-                consolidated=True,
+                consolidated=None,  # one request; a cube of an older version takes more
                 zarr_format=3,
                 chunks=None if chunks is None else dict(chunks),
                 mask_and_scale=False,

@@ -12,6 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from geocube_ml.kernels.mask import has_data
+from geocube_ml.kernels.select import where
 
 Method = Literal["linear", "whittaker"]
 Edges = Literal["hold", "missing", "extrapolate"]
@@ -74,14 +75,14 @@ def fill(
         else:
             curve = whittaker(block, observed, days, lam, order)
             if only_gaps:
-                np.copyto(curve, block, where=observed)
+                curve = where(observed, block.astype(np.float64), curve)
             if edges == "hold":
                 curve = _held(curve, observed)
         kept = observed & only_gaps
         taken = observed | can_fill(observed, edges)
-        fitted = _stored(np.where(taken, curve, 0), values.dtype, nodata)
-        filled = np.where(taken, fitted, values.dtype.type(nodata))
-        out[:, start : start + _BLOCK] = np.where(kept, block, filled)
+        fitted = _stored(where(taken, curve, 0), values.dtype, nodata)
+        filled = where(taken, fitted, nodata)
+        out[:, start : start + _BLOCK] = where(kept, block, filled)
     return out.reshape(values.shape)
 
 
@@ -136,26 +137,25 @@ def linear(
     >>> linear(np.array([1.0, 0, 4]), np.array([True, False, True]), np.array([0.0, 10, 30]))
     array([1., 2., 4.])
     """
-    n, shape = len(values), values.shape[1:]
-    out = np.where(observed, values, np.nan)
-    earlier, since = np.empty((n, *shape)), np.empty((n, *shape))
-    value, day = np.full(shape, np.nan), np.zeros(shape)
+    n = len(values)
+    raw = values.reshape(n, -1).astype(np.float64)
+    seen = observed.reshape(n, -1)
+    pixels = raw.shape[1]
+    out, earlier, since = np.empty_like(raw), np.empty_like(raw), np.empty_like(raw)
+    value, day = np.full(pixels, np.nan), np.zeros(pixels)
     for t in range(n):
-        np.copyto(value, out[t], where=observed[t])
-        np.copyto(day, days[t], where=observed[t])
+        value, day = where(seen[t], raw[t], value), where(~seen[t], day, days[t])
         earlier[t], since[t] = value, day
-    value, day = np.full(shape, np.nan), np.zeros(shape)
+    value, day = np.full(pixels, np.nan), np.zeros(pixels)
     for t in reversed(range(n)):
-        np.copyto(value, out[t], where=observed[t])
-        np.copyto(day, days[t], where=observed[t])
+        value, day = where(seen[t], raw[t], value), where(~seen[t], day, days[t])
         span = day - since[t]
         part = (days[t] - since[t]) / np.where(span > 0, span, 1)  # 0 at the observed themselves
         between = earlier[t] + part * (value - earlier[t])
         # NaN where one side has none: the other holds
-        between = np.where(np.isnan(value), earlier[t], between)
-        between = np.where(np.isnan(earlier[t]), value, between)
-        np.copyto(out[t, ...], between, where=~observed[t])
-    return out
+        between = where(np.isnan(value), earlier[t], between)
+        out[t] = where(np.isnan(earlier[t]), value, between)
+    return out.reshape(values.shape)
 
 
 def whittaker(
@@ -241,10 +241,12 @@ def _penalty(days: NDArray[np.float64], order: int) -> NDArray[np.float64]:
 def _held(curve: NDArray[np.float64], observed: NDArray[np.bool_]) -> NDArray[np.float64]:
     """A curve that stays as it is at the first and the last observed step beyond them."""
     n = len(observed)
-    first = observed.argmax(axis=0)
-    last = n - 1 - observed[::-1].argmax(axis=0)
-    steps = np.arange(n).reshape(n, *(1 for _ in first.shape))
-    return np.take_along_axis(curve, np.clip(steps, first, last), axis=0)
+    first = observed.argmax(axis=0)[None]
+    last = n - 1 - observed[::-1].argmax(axis=0)[None]
+    steps = np.arange(n).reshape(n, *(1 for _ in observed.shape[1:]))
+    ends = [np.take_along_axis(curve, end, axis=0) for end in (first, last)]
+    before, after = (np.broadcast_to(end, curve.shape) for end in ends)
+    return where(steps < first, before, where(steps > last, after, curve))
 
 
 def _stored(curve: NDArray[np.float64], dtype: np.dtype[Any], nodata: float) -> NDArray[Any]:
@@ -252,8 +254,8 @@ def _stored(curve: NDArray[np.float64], dtype: np.dtype[Any], nodata: float) -> 
     if np.issubdtype(dtype, np.floating):
         stored = curve.astype(dtype)
         beside = np.nextafter(dtype.type(nodata), dtype.type(np.inf))
-        return np.where(stored == nodata, beside, stored)
+        return where(stored != nodata, stored, beside)
     info = np.iinfo(dtype)
     stored = np.clip(np.rint(curve), info.min, info.max).astype(dtype)
     beside = int(nodata) + (1 if nodata < info.max else -1)
-    return np.where(stored == nodata, dtype.type(beside), stored)
+    return where(stored != nodata, stored, beside)

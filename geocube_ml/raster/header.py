@@ -33,8 +33,9 @@ class Cost:
     compressed_bytes: int | None
     """Of them in the file; None where the header does not say."""
     requests: int
-    """For the blocks of a raster in a store, its header being known: blocks that lie one behind
-    the other are one request."""
+    """For the blocks of a raster in a store, if they lie in it in their order, as a COG's do; those
+    that lie one behind the other are one request.  What the header takes is not in it: two, when
+    a process first asks for it."""
 
 
 def read_header(href: str, storage: StorageSpec = _STORAGE) -> Header:
@@ -55,6 +56,7 @@ def read_header(href: str, storage: StorageSpec = _STORAGE) -> Header:
     if not is_remote(href):
         with opened_tiff(href) as tiff:
             if tiff is not None:
+                tiff.file.seek(0)
                 with tifffile.TiffFile(tiff.file) as whole:
                     smaller = tuple(
                         (page.imagelength, page.imagewidth)
@@ -85,8 +87,16 @@ def header_of(src: rasterio.DatasetReader, *, whole: bool = False) -> Header:
     )  # fmt: skip
     if not whole:
         return header
-    smaller = tuple((src.height // factor, src.width // factor) for factor in src.overviews(1))
-    return replace(header, overviews=smaller, block_bytes=_block_bytes(src, header))
+    return replace(header, overviews=overview_shapes(src), block_bytes=_block_bytes(src, header))
+
+
+def overview_shapes(src: rasterio.DatasetReader) -> tuple[tuple[int, int], ...]:
+    """Rows and columns of each overview: half of 5 is 2 to some who write them, to others 3."""
+    found = []
+    for level in range(len(src.overviews(1))):
+        with rasterio.open(src.name, overview_level=level) as smaller:
+            found.append(smaller.shape)
+    return tuple(found)
 
 
 def cost(
@@ -118,8 +128,8 @@ def cost(
         rows, cols = np.transpose(touched)
         if header.block_bytes is not None:
             compressed = int(header.block_bytes[np.ix_(planes)][:, rows, cols].sum())
-        # the blocks of a row lie one behind the other
-        requests = len(planes) * len(set(rows.tolist()))
+        gaps = np.diff(rows * header.blocks[1] + cols) > 1
+        requests = len(planes) * (1 + int(gaps.sum()))
     return Cost(blocks, blocks * header.bytes_of_block, compressed if touched else 0, requests)
 
 

@@ -27,9 +27,9 @@ from geocube_ml.kernels.mask import has_data
 from geocube_ml.kernels.resample import bilinear, nearest
 from geocube_ml.raster.blocks import DamagedError, opened_tiff
 from geocube_ml.raster.count import Counts, note
-from geocube_ml.raster.header import check_asked, header_of
+from geocube_ml.raster.header import check_asked, header_of, overview_shapes
 from geocube_ml.raster.remote import from_raster, is_remote
-from geocube_ml.raster.window import Header, Span, Way, pixels_of, way
+from geocube_ml.raster.window import Header, Span, Way, way
 from geocube_ml.spec.storage import StorageSpec
 
 _STORAGE = StorageSpec()
@@ -137,11 +137,11 @@ def read_overview(
     def take(src: rasterio.DatasetReader) -> tuple[NDArray[Any], float | None]:
         header = header_of(src)
         check_asked(replace(header, crs="not needed"), href, bands, "")
-        factors = [1, *src.overviews(bands[0])]
-        longest = max(src.height, src.width)
-        fitting = [factor for factor in factors if longest <= most * factor]
-        factor = min(fitting, default=longest / most)
-        shape = max(int(src.height / factor), 1), max(int(src.width / factor), 1)
+        shapes = [src.shape, *overview_shapes(src)]
+        fitting = [shape for shape in shapes if max(shape) <= most]
+        factor = max(src.shape) / most
+        coarse = max(round(src.height / factor), 1), max(round(src.width / factor), 1)
+        shape = max(fitting, default=coarse)
         values = src.read(list(bands), out_shape=(len(bands), *shape))
         return values, header.nodata[bands[0] - 1]
 
@@ -228,7 +228,7 @@ def _taken(raster: _Raster, how: Way, asked: _Asked) -> NDArray[Any]:
         if how.kind == "copy":
             values = _placed(values, how, asked.geobox, stated)
         else:
-            values = _sampled(values, how, header, asked.geobox, stated)
+            values = _sampled(values, how, stated)
     if stated != nodata or np.issubdtype(values.dtype, np.floating):
         values = np.where(has_data(values, stated), values, np.array(nodata, asked.dtype))
     return _fitted(values, asked)
@@ -244,10 +244,8 @@ def _placed(values: NDArray[Any], how: Way, geobox: GeoBox, nodata: float) -> ND
     return out
 
 
-def _sampled(
-    values: NDArray[Any], how: Way, header: Header, geobox: GeoBox, nodata: float
-) -> NDArray[Any]:
-    col, row = pixels_of(header, geobox)
+def _sampled(values: NDArray[Any], how: Way, nodata: float) -> NDArray[Any]:
+    col, row = how.places
     col, row = col - how.span.left, row - how.span.top
     planes = [_SAMPLERS[how.method](plane, row, col, nodata) for plane in values]
     return planes[0][None] if len(planes) == 1 else np.stack(planes)
@@ -282,7 +280,7 @@ def _warped(
     ) as vrt:
         values: NDArray[Any] = vrt.read(list(asked.bands))
     # the warper answers for some pixels beyond the edge, differently from window to window
-    col, row = pixels_of(header, geobox)
+    col, row = how.places
     inside = (col >= 0) & (col < header.width) & (row >= 0) & (row < header.height)
     return np.where(inside, values, np.array(nodata, kind))
 

@@ -102,6 +102,7 @@ def layout_of(file: BinaryIO) -> Layout | None:
 
 def _parsed(file: BinaryIO, size: int) -> Layout | None:
     try:
+        file.seek(0)  # where it is now would be taken for the file's begin
         with tifffile.TiffFile(file) as tiff:
             page = tiff.pages[0]
             if (

@@ -19,6 +19,7 @@ from pyproj import CRS, Transformer
 _ALIGNED = 1e-3  # pixels; footprints written with few decimals are this far off
 _COARSER = 1.1  # UTM zones differ by permille in scale, which is not coarser
 _FAR = 2**40
+_NOWHERE = np.empty((1, 0)), np.empty((0, 1))
 SAMPLED = ("nearest", "bilinear")
 _RADIUS = {"nearest": 0, "bilinear": 1, "cubic": 2}  # pixels; of averages, half a pixel of the grid
 
@@ -92,7 +93,7 @@ class Header:
         return [0] if self.interleaved else [band - 1 for band in dict.fromkeys(bands)]
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Way:
     """How a window is read."""
 
@@ -104,6 +105,9 @@ class Way:
     """Of a copy: row and column of the grid's first pixel in the raster."""
     step: float = 1
     """Of a warp: pixels of the raster that one pixel of the grid spans."""
+    places: tuple[NDArray[np.float64], NDArray[np.float64]] = _NOWHERE
+    """Unless it is a copy: column and row of the raster, with fractions, of the centre of each
+    pixel of the grid; (1, x) and (y, 1), or (y, x) each."""
 
 
 def way(header: Header, geobox: GeoBox, resampling: str, coarsening: str) -> Way:
@@ -124,10 +128,10 @@ def way(header: Header, geobox: GeoBox, resampling: str, coarsening: str) -> Way
         top, left = offset
         reach = Span(top, top + shape.y, left, left + shape.x)
         return Way("copy", "nearest", _within(header, reach), offset)
-    step = _step(header.crs, header.transform, (header.height, header.width), _pixel(geobox))
+    step = _step(header, geobox)
     method = coarsening if step > _COARSER else resampling
     step = step if step > _COARSER else 1
-    col, row = pixels_of(header, geobox)
+    col, row = _pixels_of(header, geobox)
     low, high = np.floor([row.min(), col.min()]), np.floor([row.max(), col.max()])
     if step == 1 and method in SAMPLED:
         if method == "bilinear":  # the pixels whose centres lie around
@@ -140,17 +144,14 @@ def way(header: Header, geobox: GeoBox, resampling: str, coarsening: str) -> Way
         low, high = low - margin, high + margin
     low, high = np.clip([low, high + 1], -_FAR, _FAR).astype(int)  # a place may be infinite
     (top, left), (bottom, right) = low.tolist(), high.tolist()
-    return Way(kind, method, _within(header, Span(top, bottom, left, right)), step=step)
+    span = _within(header, Span(top, bottom, left, right))
+    return Way(kind, method, span, step=step, places=(col, row))
 
 
-def pixels_of(header: Header, geobox: GeoBox) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-    """Column and row of the raster, with fractions, of the centre of each pixel of the grid.
-
-    Returns
-    -------
-    col, row : (1, x) and (y, 1), or (y, x) each
-    """
-    x, y = _places(geobox, header.crs)
+def _pixels_of(header: Header, geobox: GeoBox) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    """As `Way.places`."""
+    shape, to_grid = (geobox.shape.y, geobox.shape.x), tuple(geobox.transform)[:6]
+    x, y = _places(shape, to_grid, str(geobox.crs), header.crs)
     back = ~header.transform
     if back.b == back.d == 0:  # stays a row and a column of places where it was one
         col, row = back.a * x + back.c, back.e * y + back.f
@@ -184,42 +185,47 @@ def _offset(header: Header, geobox: GeoBox) -> tuple[int, int] | None:
     return row, col
 
 
-@functools.lru_cache(maxsize=256)
-def _step(crs: str, transform: Affine, shape: tuple[int, int], grid: GeoBox) -> float:
+def _step(header: Header, geobox: GeoBox) -> float:
     """Pixels of the raster that one pixel of the grid spans, at the raster's middle.
 
-    `grid` is one pixel of the grid at its origin of coordinates: the answer must not depend on the
-    window that is read.
+    Only the size of the grid's pixels counts: the answer must not depend on the window that is
+    read.
     """
-    x = transform.c + transform.a * shape[1] / 2 + transform.b * shape[0] / 2
-    y = transform.f + transform.d * shape[1] / 2 + transform.e * shape[0] / 2
-    size = grid.resolution.x
-    if _same(crs, str(grid.crs)):
+    shape, transform = (header.height, header.width), tuple(header.transform)[:6]
+    return _step_of(header.crs, transform, shape, geobox.transform.a, str(geobox.crs))
+
+
+# keys of both are numbers and texts: a GeoBox writes its CRS as WKT whenever it is compared
+
+
+@functools.lru_cache(maxsize=256)
+def _step_of(
+    crs: str, transform: tuple[float, ...], shape: tuple[int, int], size: float, grid_crs: str
+) -> float:
+    to_crs = Affine(*transform)
+    x, y = to_crs * (shape[1] / 2, shape[0] / 2)
+    if _same(crs, grid_crs):
         across = abs(size)
     else:
-        there = Transformer.from_crs(crs, str(grid.crs), always_xy=True)
+        there = Transformer.from_crs(crs, grid_crs, always_xy=True)
         left, top = there.transform(x, y)
         (x0, x1), (y0, y1) = there.transform([left, left + size], [top, top], direction="INVERSE")
         across = float(np.hypot(x1 - x0, y1 - y0))
-    return float(across / np.hypot(transform.a, transform.d))
+    return float(across / np.hypot(to_crs.a, to_crs.d))
 
 
 @functools.lru_cache(maxsize=8)  # a tile reads all its rasters, of a few CRSs, one after the other
-def _places(geobox: GeoBox, crs: str) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+def _places(
+    shape: tuple[int, int], transform: tuple[float, ...], grid_crs: str, crs: str
+) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
     """X (1, x) or (y, x) and y (y, 1) or (y, x) of the grid's pixel centres in another CRS."""
-    rows, cols = geobox.shape
-    to_grid = geobox.transform
+    rows, cols = shape
+    to_grid = Affine(*transform)
     x = (to_grid.a * (np.arange(cols, dtype=np.float64) + 0.5) + to_grid.c)[None, :]
     y = (to_grid.e * (np.arange(rows, dtype=np.float64) + 0.5) + to_grid.f)[:, None]
-    if _same(crs, str(geobox.crs)):
+    if _same(crs, grid_crs):
         return x, y
-    there = Transformer.from_crs(str(geobox.crs), crs, always_xy=True)
+    there = Transformer.from_crs(grid_crs, crs, always_xy=True)
     every_x, every_y = np.broadcast_arrays(x, y)
     moved_x, moved_y = there.transform(every_x, every_y)
     return moved_x, moved_y
-
-
-def _pixel(geobox: GeoBox) -> GeoBox:
-    """One pixel of the grid, the same for every window of it."""
-    to_crs = geobox.transform
-    return GeoBox((1, 1), Affine(to_crs.a, to_crs.b, 0, to_crs.d, to_crs.e, 0), geobox.crs)

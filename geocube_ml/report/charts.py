@@ -135,6 +135,8 @@ def _band_axis(axes: Axes, bands: Sequence[str]) -> None:
     _frame(axes, len(bands))
     at = np.unique(np.linspace(0, len(bands) - 1, _TICKS).round().astype(int))
     axes.set_xticks(at, [bands[i] for i in at], parse_math=False)
+    if len(at) > 1:
+        axes.get_xticklabels()[-1].set_horizontalalignment("right")  # within the picture
 
 
 def _frame(axes: Axes, n: int) -> None:

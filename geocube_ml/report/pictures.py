@@ -110,22 +110,21 @@ def series(samples: xr.Dataset, scheme: ClassScheme) -> list[Series]:
 
 
 def _panels(quantity: Quantity, scheme: ClassScheme, several: bool) -> Series:
-    said = [quantity.source] if several or not quantity.name else []
-    title = f"{', '.join([*said, *([quantity.name] if quantity.name else [])])} ({quantity.units})"
     if isinstance(quantity.axis, tuple) and len(quantity.axis) <= MANY_BANDS:
-        return Series(
-            title,
-            [
-                (band, "", range_chart(quantity, at, scheme.names, scheme.colors))
-                for at, band in enumerate(quantity.axis)
-            ],
-        )
+        # without units: layers of a kind each, such as an elevation and its slope
+        panels = [
+            (band, "", range_chart(quantity, at, scheme.names, scheme.colors))
+            for at, band in enumerate(quantity.axis)
+        ]
+        return Series(quantity.source, panels)
+    said = [quantity.source] if several or not quantity.name else []
+    title = ", ".join([*said, *([quantity.name] if quantity.name else [])])
     panels = [
         (name, _counted(quantity, code), series_panel(quantity, code, scheme.colors[code]))
         for code, name in enumerate(scheme.names)
         if code in quantity.spreads
     ]
-    return Series(title, panels)
+    return Series(f"{title} ({quantity.units})", panels)
 
 
 def _counted(quantity: Quantity, code: int) -> str:
@@ -134,10 +133,12 @@ def _counted(quantity: Quantity, code: int) -> str:
 
 
 def _lead(cube: xr.Dataset) -> str | None:
-    """The source that is shown beside the map: one in true colour, else the first."""
+    """The source that is shown beside the map: in true colour, else in false, else the first."""
     names = source_names(cube)
-    colored = [name for name in names if set(_TRUE) <= set(_bands(cube, name))]
-    return next(iter([*colored, *names]), None)
+    shown = {name: len(_shown(_bands(cube, name))[1]) for name in names}
+    true = [name for name in names if set(_TRUE) <= set(_bands(cube, name))]
+    false = [name for name in names if shown[name] == len(_TRUE)]
+    return next(iter([*true, *false, *names]), None)
 
 
 def _composite(

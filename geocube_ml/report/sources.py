@@ -25,6 +25,13 @@ _EVIDENCE = ("offset", "radiometry", "left_out", "evidence")
 """Parts of the names of attributes that say how the pixels came about."""
 
 
+_UNITS = {
+    "slope": "in degrees", "aspect": "in degrees from north", "northness": "from −1 to 1",
+    "eastness": "from −1 to 1",
+}  # fmt: skip
+"""Of what is derived from elevations, whatever the units of the source."""
+
+
 @dataclass(frozen=True)
 class Card:
     """One source."""
@@ -93,7 +100,8 @@ def _made(name: str, recipe: Recipe | None) -> Iterator[tuple[str, str]]:
         for band in source.chosen.values()
     }
     yield "Resampling", "; ".join(sorted(ways))
-    derived = [f"{band} ({spec.derive})" for band, spec in source.chosen.items() if spec.derive]
+    derived = [f"{band} {_UNITS[spec.derive]}" for band, spec in source.chosen.items()
+               if spec.derive]  # fmt: skip
     if derived:
         yield "Derived", ", ".join(derived)
 

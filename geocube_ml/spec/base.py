@@ -183,7 +183,7 @@ def _inside(annotation: Any, part: int | str) -> tuple[Any, bool]:
         field = annotation.model_fields.get(str(part))
         inside = field.annotation if field else None
         if field is not None and field.discriminator is not None:
-            return Annotated[inside, field], stands  # type: ignore[return-value]
+            return Annotated[inside, field], stands
     elif get_origin(annotation) is Annotated:  # of what comes by here, only a tagged union is
         tag = next(d for meta in args[1:] if (d := getattr(meta, "discriminator", None)))
         members = {spec.model_fields[tag].default: spec for spec in get_args(args[0])}

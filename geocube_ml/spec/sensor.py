@@ -253,6 +253,11 @@ class SensorSpec(Spec):
             raise ValueError(
                 f"{', '.join(floating)} hold fractions, but the dtype is {self.dtype}; take float32"
             )
+        if floating and -1 <= self.nodata <= 360:
+            raise ValueError(
+                f"the nodata {self.nodata:g} is also a value of {', '.join(floating)}; take one "
+                "such as -9999"
+            )
         if self.stored_as and not self.power:
             raise ValueError("`stored_as` converts radar, but `power` does not say what it is")
         if self.power and self.dtype != "float32":

@@ -31,16 +31,19 @@ class ItemsSpec(Spec):
 
     pattern: str = "{id}.tif"
     """Of `files`: how the path of a file below the folder is read.  ``{asset}`` is the key of the
-    asset (``image`` where it is not in the pattern); ``{date:%Y%m%d}`` is the day of the item, as
-    of `datetime.strptime`; ``{id}`` and any other ``{name}`` tell items apart, ``*`` is anything.
-    Files that do not match are not looked at.  ``{date:%Y%m%d}_{asset}.tif``,
-    ``{asset}/{id}_{date:%Y-%m-%d}.tif``."""
+    asset (``image`` where it is not in the pattern); ``{date:%Y%m%d}`` is the day of the item, or
+    its time, as of `datetime.strptime`; ``{id}`` and any other ``{name}`` tell items apart, ``*``
+    is anything, also folders.  Files that do not match are not looked at.  Such as
+    ``{date:%Y%m%d}_{asset}.tif``, ``{asset}/{id}_{date:%Y-%m-%d}.tif``."""
 
     collections: tuple[str, ...] = ()
     """Only items of these collections; needed with `stac_api`."""
 
     max_cloud_cover: float = Field(100, ge=0, le=100)
     """Only items whose ``eo:cloud_cover`` is at most this percentage, or not given."""
+
+    exclude: tuple[str, ...] = ()
+    """Ids of items that are left out: damaged ones, or such as say what is not so."""
 
     filter: dict[str, Any] | None = None
     """A further condition in CQL2-JSON, with `stac_api` only: the API applies it."""

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict, dataclass, replace
 from typing import Any
 
@@ -14,11 +15,14 @@ from geocube_ml.cube.mosaic import Mosaic, make_mosaic
 from geocube_ml.cube.plan import missing_files, price
 from geocube_ml.cube.store import Variable, open_cube
 from geocube_ml.errors import MissingError
-from geocube_ml.files import Place, below, read_json
+from geocube_ml.files import Place, below, names, read_json, write_json
 from geocube_ml.files import discard as remove
+from geocube_ml.raster import counted
 from geocube_ml.spec.base import digest
+from geocube_ml.spec.cluster import THREADS
 from geocube_ml.steps.items import reaches_further
 from geocube_ml.steps.job import Job
+from geocube_ml.steps.overviews import Layer, write_overviews
 from geocube_ml.steps.radiometry import checked_offsets
 from geocube_ml.steps.tiles import Pixels, Unit
 
@@ -49,7 +53,7 @@ def grows(before: Mapping[str, Any], now: Mapping[str, Any]) -> bool:
 def plan(job: Job) -> list[str]:
     """What the step would do."""
     mosaics = _mosaics(job)
-    return [*price(mosaics).lines(), *missing_files(mosaics)]
+    return [*price(mosaics, _threads(job)).lines(), *missing_files(mosaics)]
 
 
 def run(job: Job) -> dict[str, Any]:
@@ -58,42 +62,52 @@ def run(job: Job) -> dict[str, Any]:
     gone = missing_files(mosaics)
     if gone and job.recipe.unreadable == "stop":
         raise MissingError(gone[0] + " Restore them, or leave their items out.")
+    told = price(mosaics, _threads(job))
+    write_json(job.records.path("price", "cube"), told.facts())
     said = {name: checked_offsets(job, name, mosaic) for name, mosaic in mosaics.items()}
     series = [mosaic.steps for mosaic in mosaics.values() if not mosaic.source.sensor.static]
+    steps = series[0] if series else ()
     bands = {name: list(mosaic.source.chosen) for name, mosaic in mosaics.items()}
-    coords = cube_coords(job.grid, series[0] if series else (), bands)
+    coords = cube_coords(job.grid, steps, bands)
     title = "; ".join(source.sensor.title or name for name, source in job.recipe.sources.items())
-    about = {"title": title}
     variables = [v for name, mosaic in mosaics.items() for v in _variables(job, name, mosaic, said)]
-    for name in mosaics:  # removed by hand: none of it counts
+    for name in mosaics:
         if not (job.cube_path / name / "zarr.json").exists():
-            job.records.forget_units("cube", f"{name}.")
-    job.store.create(variables, coords, attrs=about)
-    blocks = {b.part: b for name, mosaic in mosaics.items() for b in _blocks(job, name, mosaic)}
+            job.records.forget_units("cube", f"{name}.")  # removed by hand: none of it counts
+    job.store.create(variables, coords, attrs={"title": title})
+
+    blocks = [block for name, mosaic in mosaics.items() for block in _blocks(job, name, mosaic)]
+    _write(job, blocks)
+    left_out = {name: _left_out(job, mosaic) for name, mosaic in mosaics.items()}
+    listed = {name: {"items_left_out": _listed(found)} for name, found in left_out.items() if found}
+    finished = [replace(v, attrs={**v.attrs, **listed.get(v.name, {})}) for v in variables]
+    job.store.commit(finished, coords, attrs={"title": title})
+    layers = [Layer(block.part, block.digest, block.names, block.steps) for block in blocks]
+    write_overviews(job, layers, finished, steps, bands)
+    return {
+        "sources": {name: _facts(job, name, mosaic) for name, mosaic in mosaics.items()},
+        "tiles": len(job.grid.tiles),
+        "read": _read(job),
+        "left_out": {item: n for found in left_out.values() for item, n in found.items()},
+        "pixels": int(np.prod(job.grid.shape)),
+    }
+
+
+def _write(job: Job, blocks: Sequence[_Block]) -> None:
+    """Every tile of every block."""
+    of_part = {block.part: block for block in blocks}
 
     def work(unit: Unit) -> CubeWork:
-        block = blocks[unit.part]
+        block = of_part[unit.part]
         # with its own granules only: a task must not grow with the area
         return CubeWork(block.source, block.mosaic.within(unit.tile.y, unit.tile.x))
 
     units = [
         Unit(tile, block.digest, block.part, block.steps)
-        for block in blocks.values()
+        for block in blocks
         for tile in job.grid.tiles
     ]
     job.write_tiles("cube", work, units)
-    left_out = {name: _left_out(job, mosaic) for name, mosaic in mosaics.items()}
-    said_too = {n: {"items_left_out": _listed(found)} for n, found in left_out.items() if found}
-    job.store.commit(
-        [replace(v, attrs={**v.attrs, **said_too.get(v.name, {})}) for v in variables],
-        coords, attrs=about,
-    )  # fmt: skip
-    return {
-        "sources": {name: _facts(job, name, mosaic) for name, mosaic in mosaics.items()},
-        "tiles": len(job.grid.tiles),
-        "left_out": {item: n for found in left_out.values() for item, n in found.items()},
-        "pixels": int(np.prod(job.grid.shape)),
-    }
 
 
 @dataclass(frozen=True)
@@ -107,13 +121,15 @@ class CubeWork:
         """All steps and bands of a tile."""
         mosaic = replace(self.mosaic, waits=not last)
         every = (range(len(mosaic.steps)), range(len(mosaic.source.chosen)))
-        values, count, left_out = mosaic.read_listing(*every, tile.y, tile.x)
+        with counted() as counts:
+            values, count, left_out = mosaic.read_listing(*every, tile.y, tile.x)
         if mosaic.source.sensor.static:
             values, count = values[0], count[0]
         found = {self.name: values}
         if mosaic.counted:
             found[f"{self.name}_clear"] = count
-        return Pixels(found, tuple(asdict(one) for one in left_out))
+        read = {"windows": counts.opens, "decoded_bytes": counts.decoded_bytes}
+        return Pixels(found, tuple(asdict(one) for one in left_out), read)
 
 
 def _source_inputs(job: Job, name: str) -> dict[str, Any]:
@@ -186,6 +202,11 @@ class _Block:
     """A block that becomes longer is another part."""
     steps: slice | None
 
+    @property
+    def names(self) -> tuple[str, ...]:
+        """Of its variables."""
+        return (self.source, f"{self.source}_clear") if self.mosaic.counted else (self.source,)
+
 
 def _blocks(job: Job, name: str, mosaic: Mosaic) -> list[_Block]:
     """A source cut into what is written together; all of one that has no time axis."""
@@ -213,6 +234,23 @@ def _facts(job: Job, name: str, mosaic: Mosaic) -> dict[str, Any]:
         pairs = zip(mosaic.steps, seen, strict=True)
         facts["unseen_steps"] = [step.name for step, any_ in pairs if not any_]
     return facts
+
+
+def _threads(job: Job) -> int:
+    """That work on tiles in one process."""
+    return job.threads if job.recipe.cluster.where == THREADS else 1
+
+
+def _read(job: Job) -> dict[str, int]:
+    """What was read for all tiles, whenever they were made."""
+    folder = job.records.tiles("cube")
+    total = {"tasks": 0, "windows": 0, "decoded_bytes": 0}
+    with ThreadPoolExecutor(job.recipe.storage.requests) as pool:
+        for record in pool.map(lambda name: read_json(folder / name), names(folder)):
+            total["tasks"] += 1
+            for key, n in record.get("read", {}).items():
+                total[key] += n
+    return total
 
 
 def _left_out(job: Job, mosaic: Mosaic) -> dict[str, int]:

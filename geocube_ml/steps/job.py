@@ -233,7 +233,11 @@ class Job:
             sweep(self.out / folder)
 
     def write_tiles(
-        self, step: str, work: Callable[[Unit], Work], units: Sequence[Unit] | None = None
+        self,
+        step: str,
+        work: Callable[[Unit], Work],
+        units: Sequence[Unit] | None = None,
+        store: CubeStore | None = None,
     ) -> None:
         """Compute and write all pending tiles of a step.
 
@@ -244,6 +248,8 @@ class Job:
             Takes a unit, returns what computes it: called when it is sent to a worker.
         units : sequence of Unit, optional
             What is to be made in all; the grid's tiles by default.
+        store : CubeStore, optional
+            Where it is written; the cube by default.
 
         Raises
         ------
@@ -253,7 +259,7 @@ class Job:
         if units is None:
             units = [Unit(tile, self.digests[step]) for tile in self.grid.tiles]
         writer = TileWriter(
-            self.store, step, self.records.tiles(step), self.records.left_out(step),
+            store or self.store, step, self.records.tiles(step), self.records.left_out(step),
             self.records.path(step, "failed"), self.recipe.cluster.attempts,
         )  # fmt: skip
         pending = self.records.pending(step, units)

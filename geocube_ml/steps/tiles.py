@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, Protocol
 
 import numpy as np
@@ -52,6 +52,9 @@ class Pixels:
 
     left_out: tuple[dict[str, str], ...] = ()
     """Items that it was made without, and why."""
+
+    read: Mapping[str, int] = field(default_factory=dict)
+    """What was read for it, counted; nothing that differs from run to run."""
 
 
 class Work(Protocol):
@@ -103,6 +106,8 @@ class TileWriter:
             "attempt": attempt,
             "left_out": len(pixels.left_out),
         }
+        if pixels.read:
+            record["read"] = dict(pixels.read)
         # last: a crash repeats a tile, never skips one
         write_json(self.records / name, record)
         return len(pixels.left_out)

@@ -5,12 +5,13 @@ from __future__ import annotations
 import json
 import subprocess
 import sys
-import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
 from distributed import Client, LocalCluster
+
+from tests.servers.process import wait_until
 
 
 @pytest.fixture(scope="session")
@@ -26,7 +27,7 @@ def client(local_cluster: LocalCluster) -> Iterator[Client]:
     """With two workers, as it was made."""
     local_cluster.scale(2)
     with Client(local_cluster, set_as_default=False) as client:
-        client.wait_for_workers(2, timeout=30)
+        client.wait_for_workers(2, timeout=240)
         yield client
 
 
@@ -56,7 +57,7 @@ def dask(tmp_path: Path) -> Iterator[Callable[..., subprocess.Popen[bytes]]]:
     yield start
     for process in reversed(started):
         process.kill()
-        process.wait(10)
+        process.wait(60)
 
 
 @pytest.fixture
@@ -64,9 +65,5 @@ def scheduler(dask: Callable[..., subprocess.Popen[bytes]], tmp_path: Path):
     """A scheduler's process and its address."""
     file = tmp_path / "scheduler.json"
     process = dask("scheduler", "--port", "0", "--scheduler-file", str(file))
-    deadline = time.monotonic() + 30
-    while time.monotonic() < deadline:
-        if file.exists() and (text := file.read_text()):
-            return process, json.loads(text)["address"]
-        time.sleep(0.05)
-    raise AssertionError("the scheduler does not start")
+    wait_until(lambda: file.exists() and bool(file.read_text()), what="dask scheduler")
+    return process, json.loads(file.read_text())["address"]

@@ -84,7 +84,7 @@ def test_dask_inside_a_tile_works_and_is_not_counted(workers, scheduler):
     both, found, notes = threading.Barrier(2), {}, []
 
     def work(task, attempt):
-        both.wait(10)
+        both.wait(90)
         return int(da.arange(80, chunks=2).sum().compute(scheduler=scheduler)) + task
 
     run(workers, work, done=found.__setitem__, note=lambda *done: notes.append(done))

@@ -20,6 +20,7 @@ from geocube_ml.spec.composite import MedianSpec
 from geocube_ml.spec.grid import StoreSpec
 from geocube_ml.spec.period import PeriodSpec
 from geocube_ml.spec.sensor import SensorSpec
+from geocube_ml.spec.storage import StorageSpec
 
 SHAPE = (20, 40)
 BLOCK = 4
@@ -337,7 +338,8 @@ def test_an_object_store_holds_the_same_objects(s3, at_once, monkeypatch):
     for name, value in s3.env.items():
         monkeypatch.setenv(name, value)
     bucket = s3.bucket()
-    store = make(place(f"s3://{bucket}/cube.zarr"), 6)
+    reached = StorageSpec(s3={f"s3://{bucket}": {"endpoint_url": s3.endpoint_url}})
+    store = make(place(f"s3://{bucket}/cube.zarr", reached), 6)
     half = open_cube(store.path)
     append(store, 6, 11)
     found = s3.objects(bucket, "cube.zarr")

@@ -44,7 +44,7 @@ def job(tmp_path):
             "SLURM_JOB_ID": str(number),
             **more,
         }
-        done = subprocess.run(["bash", "-c", block("bash")], env=env, check=False, timeout=50)
+        done = subprocess.run(["bash", "-c", block("bash")], env=env, check=False, timeout=300)
         return done.returncode, calls.read_text()
 
     return run

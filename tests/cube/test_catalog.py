@@ -461,6 +461,15 @@ def test_filters_keep_what_they_should(folder):
     assert {i.id[0] for i in find_items(source, YEAR, west)} == {"W"}
 
 
+def test_items_are_left_out_by_their_ids(folder):
+    some = source_of(catalog=str(folder), exclude=["W0105", "E0310", "another"])
+    assert len(find_items(some, YEAR)) == 5
+    assert not {"W0105", "E0310"} & {item.id for item in find_items(some, YEAR)}
+    every = [item.id for item in find_items(source_of(catalog=str(folder)), YEAR)]
+    with pytest.raises(NoItemsError, match="7 named in `exclude`"):
+        find_items(source_of(catalog=str(folder), exclude=every), YEAR)
+
+
 def test_cloud_cover_that_is_not_given_passes(tmp_path, tiny):
     item = json.loads((tiny.folder / "items" / "W0105.json").read_text())
     item["properties"]["eo:cloud_cover"] = None

@@ -9,7 +9,7 @@ import pytest
 import rasterio
 import s3fs
 from affine import Affine
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from odc.geo.geobox import GeoBox
 from odc.geo.geom import box
@@ -173,6 +173,7 @@ def test_a_path_is_read_by_its_pattern(tmp_path, path, pattern, item, asset):
         assert found.datetime == datetime(2022, 3, 4, 12, tzinfo=UTC)
 
 
+@settings(max_examples=30)
 @given(
     st.text("abc_.-", min_size=1, max_size=6).filter(lambda name: name.strip(".")),
     st.dates(datetime(1980, 1, 1).date()),
@@ -196,7 +197,7 @@ def test_two_images_of_one_day_are_told_apart_by_their_time(tmp_path):
     assert {solar_day(item) for item in found} == {"2022-03-05"}  # at 15 degrees east
 
 
-@pytest.mark.parametrize("east", [-90_000, 0, 250_000, 310_000, 400_000, 700_000])
+@pytest.mark.parametrize("east", [-90_000, 0, 310_000, 350_000, 400_000, 700_000])
 @pytest.mark.parametrize("zone", [1, 30, 60])
 def test_the_day_in_a_name_is_the_day_of_the_item_wherever_it_lies(tmp_path, zone, east):
     grid = GeoBox((100, 100), Affine(1000, 0, east, 0, -1000, 7_600_000), f"EPSG:{32_600 + zone}")
@@ -227,6 +228,7 @@ def test_a_file_across_the_antimeridian_has_two_parts(tmp_path):
     grid = GeoBox((100, 100), Affine(1000, 0, 300_000, 0, -1000, 7_600_000), "EPSG:32601")
     write(tmp_path / "a.tif", grid)
     (found,) = find_items(source_of(tmp_path, "{id}.tif", static=True), None)
+    assert found.geometry["type"] == "MultiPolygon"
     west, _, east, _ = footprint_bounds(found)
     assert west > 170
     assert east < -170

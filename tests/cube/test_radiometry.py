@@ -85,7 +85,7 @@ def test_a_flag_that_was_flipped_is_caught_on_real_scenes(croatia, earth_search)
     said = str(caught.value)
     assert "Of 10 items, 10 contradict their pixels" in said
     assert f"{croatia[0].id} (s2:processing_baseline 05.09" in said
-    assert "1000 counts; its pixels" in said
+    assert "1000 counts; its pixels: 0, as 8" in said
     assert "and 5 more" in said
     assert "earthsearch:boa_offset_applied" in said.split("Correct")[1]
 

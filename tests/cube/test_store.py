@@ -152,6 +152,7 @@ def test_it_says_what_it_is_in_cf(filled):
         "long_name": "NDVI", "units": "1", "scale_factor": 0.0001, "add_offset": 0.0,
         "nodata": -32768, "_FillValue": -32768, "cell_methods": "time: median", DIGEST: "d1",
     }  # fmt: skip
+    assert cube.attrs == {"Conventions": "CF-1.11", "title": "test"}
     assert [str(t)[:10] for t in cube.time.values] == [str(step.start) for step in STEPS]
     assert cube.time.attrs["standard_name"] == "time"
     assert cube.s2_band.values.tolist() == ["ndvi", "evi"]
@@ -284,10 +285,12 @@ def test_consolidated_metadata_say_what_each_array_says(filled):
     assert open_cube(filled.path).attrs["title"] == "a third"
 
 
-def test_metadata_that_others_left_unconsolidated_are_refused(filled):
+def test_metadata_that_are_not_consolidated_are_read_but_not_written(filled):
+    values = open_cube(filled.path).load()
     document = json.loads((filled.path / "zarr.json").read_text())
     del document["consolidated_metadata"]
     (filled.path / "zarr.json").write_text(json.dumps(document))
+    xr.testing.assert_identical(open_cube(filled.path).load(), values)
     with pytest.raises(StaleTarget, match=r"no consolidated metadata.*--redo"):
         create(filled.path)
 

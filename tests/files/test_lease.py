@@ -6,16 +6,24 @@ import json
 import logging
 import threading
 import time
+from collections.abc import Callable
+from types import SimpleNamespace
 
 import aiohttp
 import pytest
 
 from geocube_ml.errors import InputError
 from geocube_ml.files import alone, place, read_json
+from geocube_ml.files import lease as leases
 from geocube_ml.files.lease import LOCK, _Lease
 from geocube_ml.spec.storage import S3Spec, StorageSpec
+from tests.servers.process import wait_until
 
-LEASE = 1.2
+LEASE = 0.8
+"""Of holders that are dead, whom one waits for."""
+
+LONG = 90.0
+"""Of those who watch a holder that lives: any sign of life ends it, however late it comes."""
 
 
 @pytest.fixture
@@ -25,8 +33,32 @@ def folder(s3, monkeypatch):
     return place(f"s3://{s3.bucket()}/run")
 
 
-def hold(folder, **options):
-    return alone(folder, lease_s=LEASE, **options)
+def hold(folder, lease_s=LEASE, **options):
+    return alone(folder, lease_s=lease_s, **options)
+
+
+def until(true: Callable[[], bool]) -> None:
+    wait_until(true, what="the lease")
+
+
+def beat(folder):
+    return read_json(folder / LOCK)["beat"]
+
+
+@pytest.fixture
+def clock(monkeypatch):
+    """Time stands still for the lease, unless it is moved; what it waits for comes at once."""
+
+    class Clock:
+        now = 0.0
+
+        def sleep(self, seconds: float) -> None:
+            self.now += seconds
+
+    clock = Clock()
+    fake = SimpleNamespace(monotonic=lambda: clock.now, sleep=clock.sleep)
+    monkeypatch.setattr(leases, "time", fake)
+    return clock
 
 
 @pytest.fixture(params=["disk", "store"])
@@ -38,7 +70,7 @@ def test_a_second_run_is_refused(anywhere):
     with (
         hold(anywhere),
         pytest.raises(InputError, match=r"Another run is at work in .*run"),
-        hold(anywhere),
+        hold(anywhere, LONG),
     ):
         pass
 
@@ -71,7 +103,7 @@ def test_a_holder_that_is_dead_is_taken_over_after_a_lease(folder, monkeypatch):
     with hold(folder, say=said.append) as check:
         check()
         assert time.monotonic() - began >= LEASE
-        assert "waiting 1.2 s for a sign of life" in said[0]
+        assert f"waiting {LEASE} s for a sign of life" in said[0]
 
 
 def test_who_was_taken_over_is_told_and_leaves_the_other_alone(folder, monkeypatch):
@@ -95,22 +127,21 @@ def test_who_was_taken_over_is_told_and_leaves_the_other_alone(folder, monkeypat
 
 def test_a_holder_gives_signs_of_life(folder):
     with hold(folder):
-        seen = set()
-        for _ in range(12):
-            seen.add(read_json(folder / LOCK)["beat"])
-            time.sleep(LEASE / 8)
-    assert len(seen) >= 3
+        for _ in range(3):
+            before = beat(folder)
+            until(lambda before=before: beat(folder) > before)
 
 
-def test_of_two_that_begin_at_once_one_is_refused(folder):
+def test_of_four_that_begin_at_once_all_but_one_are_refused(folder, monkeypatch):
+    monkeypatch.setattr(leases, "_BEATS", 400)  # soon seen, and yet patiently watched for
     outcomes, ready = [], threading.Barrier(4)
 
     def run():
         ready.wait()
         try:
-            with hold(folder):
+            with hold(folder, LONG):
                 outcomes.append("held")
-                time.sleep(2 * LEASE)
+                until(lambda: len(outcomes) == 4)
         except InputError:
             outcomes.append("refused")
 
@@ -136,11 +167,11 @@ def test_a_first_sign_whose_answer_was_lost_is_recognized(s3, s3_faults, folder)
 def test_a_store_that_is_away_for_a_moment_costs_nothing(s3, s3_faults, folder):
     bucket = str(folder).split("/")[2]
     spec = {f"s3://{bucket}": S3Spec(endpoint_url=s3_faults.url)}
-    storage = StorageSpec(s3=spec, attempts=1, deadline_s=0.5)
-    with hold(place(str(folder), storage)) as check:
+    with hold(place(str(folder), StorageSpec(s3=spec, attempts=1))) as check:
         with s3_faults.faults(1.0, faults=("reset",), at_most=1000):
-            time.sleep(LEASE)
-        time.sleep(LEASE)
+            until(lambda: s3_faults.injected().get("reset", 0) >= 4)
+        before = beat(folder)
+        until(lambda: beat(folder) > before)
         check()
 
 
@@ -165,35 +196,36 @@ def test_who_was_stopped_notices_that_by_itself(folder, monkeypatch):
     first.__exit__(None, None, None)
 
 
-def test_who_was_stopped_and_not_replaced_gives_a_sign_and_goes_on(folder, monkeypatch):
+def test_who_was_stopped_and_not_replaced_gives_a_sign_and_goes_on(folder, clock, monkeypatch):
     kill_heartbeats(monkeypatch)
     with hold(folder) as check:
-        before = read_json(folder / LOCK)["beat"]
+        before = beat(folder)
         check()
-        assert read_json(folder / LOCK)["beat"] == before
-        time.sleep(LEASE)
+        assert beat(folder) == before
+        clock.now += 2 * LEASE
         check()
-        assert read_json(folder / LOCK)["beat"] == before + 1
+        assert beat(folder) == before + 1
 
 
-def test_who_was_stopped_goes_on_while_the_store_is_away(s3, s3_faults, folder, monkeypatch):
+def test_who_was_stopped_goes_on_while_the_store_is_away(s3_faults, folder, clock, monkeypatch):
     kill_heartbeats(monkeypatch)
     with hold(through(s3_faults, folder)) as check:
-        time.sleep(LEASE)
+        clock.now += 2 * LEASE
         with s3_faults.faults(1.0, faults=("reset",), at_most=1000):
             check()
+        assert s3_faults.injected()["reset"] >= 1
         check()
 
 
-def test_a_holder_that_comes_at_the_last_moment_is_not_robbed(folder, monkeypatch):
+def test_a_holder_that_comes_at_the_last_moment_is_not_robbed(folder, clock, monkeypatch):
     kill_heartbeats(monkeypatch)
     dead = hold(folder)
     dead.__enter__()
-    read, began = _Lease._read, time.monotonic()
+    read, began = _Lease._read, clock.now
 
     def and_then_comes_another(lease):
         found = read(lease)
-        if time.monotonic() - began > LEASE:
+        if clock.now - began >= LEASE:
             (folder / LOCK).write_text(json.dumps({"owner": "another"}))
         return found
 
@@ -213,11 +245,10 @@ def test_a_holder_that_ends_while_one_waits_is_followed(folder, monkeypatch):
 
 def test_a_sign_that_hangs_is_left_for_the_next(s3_faults, folder):
     with hold(through(s3_faults, folder)) as check:
-        with s3_faults.faults(1.0, faults=("hang_put", "hang_get"), hang_s=60, at_most=1000):
-            time.sleep(LEASE)
-        before = read_json(folder / LOCK)["beat"]
-        time.sleep(3)
-        assert read_json(folder / LOCK)["beat"] > before
+        with s3_faults.faults(1.0, faults=("hang_put", "hang_get"), hang_s=600, at_most=1000):
+            until(lambda: bool(s3_faults.injected()))
+        before = beat(folder)
+        until(lambda: beat(folder) > before)
         check()
 
 
@@ -232,9 +263,8 @@ def test_no_failure_ends_the_signs_of_life(folder, monkeypatch, caplog):
     monkeypatch.setattr(_Lease, "_keep_once", fails_first)
     caplog.set_level(logging.INFO, "geocube_ml.files.lease")
     with hold(folder) as check:
-        before = read_json(folder / LOCK)["beat"]
-        time.sleep(2 * LEASE)
-        assert read_json(folder / LOCK)["beat"] > before
+        before = beat(folder)
+        until(lambda: beat(folder) > before)
         check()
     assert "ValueError: x" in caplog.text
     assert "ClientError: ?sig=***" in caplog.text

@@ -34,7 +34,7 @@ from geocube_ml.files import (
 from geocube_ml.files.s3 import _length, s3_options
 from geocube_ml.spec.storage import S3Spec, StorageSpec
 
-HASTY = StorageSpec(deadline_s=1)
+HASTY = StorageSpec(attempts=8, deadline_s=1)
 
 
 @pytest.fixture
@@ -108,11 +108,11 @@ def test_nothing_is_not_there(folder):
 
 
 def test_a_folder_of_many_names_costs_a_request_a_thousand(folder, stumbling, s3_faults):
-    wanted = {f"{n:04d}_0000.json" for n in range(2500)}
+    wanted = {f"{n:04d}_0000.json" for n in range(1001)}
     folder.fs.pipe({f"{folder.path}/tiles/{name}": b"{}" for name in wanted})
     s3_faults.clear()
     assert names(stumbling / "tiles") == wanted
-    assert s3_faults.counts() == {"list": 3}
+    assert s3_faults.counts() == {"list": 2}
 
 
 def test_a_place_is_sent_to_workers_without_a_key(s3, folder):
@@ -136,14 +136,14 @@ def test_equal_content_has_an_equal_digest_wherever_it_lies(folder, tmp_path):
 )
 def test_a_store_that_stumbles_is_asked_again(fault, stumbling, s3_faults):
     content = {"long": "x" * 300_000}
-    with s3_faults.faults(1.0, faults=(fault,), hang_s=30, at_most=1):
+    with s3_faults.faults(1.0, faults=(fault,), hang_s=900, at_most=1):
         write_json(stumbling / "a.json", content)
         assert read_json(stumbling / "a.json") == content
     assert s3_faults.injected().get(fault, 0) >= 1
 
 
 def test_a_store_that_never_answers_is_given_up(stumbling, s3_faults):
-    with s3_faults.faults(1.0, faults=("hang_put",), hang_s=300, at_most=1000):
+    with s3_faults.faults(1.0, faults=("hang_put",), hang_s=900, at_most=1000):
         few = HASTY.model_copy(update={"attempts": 1, "deadline_s": 0.05})
         spec = S3Spec(endpoint_url=s3_faults.url)
         where = place(str(stumbling), few.model_copy(update={"s3": {str(stumbling): spec}}))
@@ -153,7 +153,7 @@ def test_a_store_that_never_answers_is_given_up(stumbling, s3_faults):
 
 
 def test_at_most_so_many_requests_are_in_flight(s3_faults, bucket, folder):
-    folder.fs.pipe({f"{folder.path}/many/{n}": b"x" for n in range(24)})
+    folder.fs.pipe({f"{folder.path}/many/{n}": b"x" for n in range(9)})
     spec = {f"s3://{bucket}": S3Spec(endpoint_url=s3_faults.url)}
     few = place(f"s3://{bucket}/run", StorageSpec(s3=spec, requests=3))
     paths = few.fs.find(f"{few.path}/many")
@@ -164,7 +164,7 @@ def test_at_most_so_many_requests_are_in_flight(s3_faults, bucket, folder):
         return True
 
     with s3_faults.faults(1.0, faults=("hang_get",), hang_s=0.5, at_most=1, where=held):
-        assert len(few.fs.cat(paths)) == 24
+        assert len(few.fs.cat(paths)) == 9
     assert 1 <= sum(at < began[0] + 0.4 for at in began) <= 3
 
 
@@ -183,7 +183,7 @@ def test_a_refusal_says_how_access_is_given_and_holds_no_key(
     monkeypatch.setenv("AWS_CONFIG_FILE", str(tmp_path / "none"))
     for name, value in change.items():
         monkeypatch.setenv(name, value)
-    storage = StorageSpec(attempts=1, deadline_s=2, s3={f"s3://{bucket}/else": S3Spec()})
+    storage = StorageSpec(attempts=1, deadline_s=60, s3={f"s3://{bucket}/else": S3Spec()})
     where = place(f"s3://{bucket}/else/{said}", storage)
     where.fs.clear_instance_cache()
     with pytest.raises(Exception) as caught:  # noqa: PT011  as s3fs raises it
@@ -259,13 +259,13 @@ def test_a_large_upload_may_take_longer_than_the_deadline(bucket, monkeypatch):
 
     async def slow(self, request):
         if request.method == "PUT":
-            await asyncio.sleep(1.0)
+            await asyncio.sleep(0.7)
         return await send(self, request)
 
     monkeypatch.setattr(AIOHTTPSession, "send", slow)
     where = place(f"s3://{bucket}/run/large", StorageSpec(attempts=1, deadline_s=0.5))
-    where.fs.pipe_file(where.path, b"x" * 800_000)
-    assert where.stat().st_size == 800_000
+    where.fs.pipe_file(where.path, b"x" * 5_000_000)
+    assert place(f"s3://{bucket}/run/large").stat().st_size == 5_000_000
 
 
 def test_keys_that_were_corrected_are_taken(bucket, s3, monkeypatch):
@@ -291,7 +291,7 @@ def test_forgotten_clients_close_their_connections(bucket):
     del fs, session
     forget_clients()
     gc.collect()
-    until = time.monotonic() + 5
+    until = time.monotonic() + 90
     while not all(each.closed for each in connections) and time.monotonic() < until:
         time.sleep(0.02)
     assert connections

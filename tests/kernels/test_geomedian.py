@@ -138,6 +138,24 @@ def test_a_point_that_falls_on_an_observation_goes_on():
     got = geometric_median(seen[:, :, None], np.ones((6, 1), bool), -1, **FINE)[:, 0]
     np.testing.assert_allclose(got, definition(seen), atol=1e-2)
     assert got[0] > 9
+    # one step: what lies on the point takes 1 of the pull of the others
+    others = seen[:5]
+    weight = 1 / np.linalg.norm(others, axis=1)
+    pull = (weight[:, None] * others).sum(axis=0)
+    want = (1 - 1 / np.linalg.norm(pull)) * pull / weight.sum()
+    once = geometric_median(
+        seen[:, :, None], np.ones((6, 1), bool), -1, scale=1, tolerance=1e-3, iterations=1
+    )
+    np.testing.assert_allclose(once[:, 0], want, rtol=1e-5, atol=1e-6)
+
+
+def test_the_tolerance_is_of_the_result_and_not_of_the_last_step():
+    values = scenes(3, 4, 200)
+    got = geometric_median(
+        values.astype("float32"), np.ones((3, 200), bool), -1, scale=1, tolerance=1, iterations=1000
+    )
+    want = np.transpose([definition(values[:, :, pixel]) for pixel in range(200)])
+    assert np.quantile(np.linalg.norm(got - want, axis=0), 0.9) < 1.5
 
 
 def test_an_observation_that_is_the_median_is_met_exactly():

@@ -6,7 +6,7 @@ import hashlib
 import os
 import subprocess
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -14,17 +14,12 @@ import pytest
 import yaml
 
 from geocube_ml.run import main
-from geocube_ml.sim import Archive, make_archive
-from geocube_ml.spec.simulate import SimSpec
+from geocube_ml.sim import Archive
+from tests.servers.dask import DaskCluster, dask_cluster
+from tests.servers.s3 import S3
+from tests.small import SMALL
 
 ROOT = Path(__file__).parents[2]
-SMALL = {"seed": 0, "size": 128, "revisit_days": 10, "label_share": 0.6}
-
-
-@pytest.fixture(scope="session")
-def small_archive(tmp_path_factory: pytest.TempPathFactory) -> Archive:
-    """On disk; the same files as the runs in a store simulate there."""
-    return make_archive(SimSpec(folder=str(tmp_path_factory.mktemp("archive")), **SMALL))
 
 
 @pytest.fixture(scope="session")
@@ -58,6 +53,21 @@ def local_run(demo: dict[str, Any], tmp_path_factory: pytest.TempPathFactory) ->
     assert main([str(path)]) == 0
     out = folder / "out"
     return digests({str(p.relative_to(out)): p.read_bytes() for p in out.rglob("*") if p.is_file()})
+
+
+@pytest.fixture(scope="session")
+def _cluster(s3: S3, tmp_path_factory: pytest.TempPathFactory) -> Iterator[DaskCluster]:
+    with dask_cluster(tmp_path_factory.mktemp("dask"), env=s3.env) as cluster:
+        yield cluster
+
+
+@pytest.fixture
+def cluster(_cluster: DaskCluster) -> DaskCluster:
+    """Two workers that reach the store; any process of it may be killed."""
+    if not _cluster.schedulers[-1].running:
+        _cluster.restart()
+    _cluster.wait_for_workers(2)
+    return _cluster
 
 
 @pytest.fixture

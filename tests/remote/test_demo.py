@@ -4,15 +4,24 @@ from __future__ import annotations
 
 import json
 import signal
-import time
+import threading
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import Any
 
+import psutil
 import pystac
 import pytest
 
-from geocube_ml.files import names, place
+from geocube_ml.files import alone, names, place
 from geocube_ml.run import main
+from geocube_ml.sim import Archive
 from tests.remote.conftest import digests, results, start
+from tests.servers.dask import DaskCluster
+from tests.servers.faults import Gate, Request
+from tests.servers.process import wait_until
+from tests.servers.stac_api import missing
 
 
 @pytest.fixture
@@ -41,42 +50,43 @@ def found(s3, bucket, folder):
     return {key[skip:]: content for key, content in s3.objects(bucket, folder).items()}
 
 
-@pytest.fixture(params=["folder", "api"])
-def items(request, bucket, demo, small_archive):
-    """Where items are found whose files are in the store."""
-    asked = demo["sources"]["s2"]["items"]
-    if request.param == "folder":
-        return asked | {"catalog": f"s3://{bucket}/archive/items"}
-    api = request.getfixturevalue("stac_api")
-    found = [pystac.Item.from_file(str(path)) for path in small_archive.items.glob("*.json")]
-    for item in found:
+def cube_of(digests: dict[str, str]) -> dict[str, str]:
+    """Those of what the step `cube` computes."""
+    return {k: v for k, v in digests.items() if k.startswith("cube.zarr/s2")}
+
+
+def items_of_an_api(api: Any, archive: Archive, there: str) -> dict[str, str]:
+    """Where the archive's items are found, when its files lie in the store."""
+    items = [pystac.Item.from_file(str(path)) for path in archive.items.glob("*.json")]
+    for item in items:
         item.make_asset_hrefs_absolute()
         for asset in item.assets.values():
-            there = asset.href.removeprefix(f"{small_archive.folder}/")
-            asset.href = f"s3://{bucket}/archive/{there}"
-    api.load(found)
-    return {"stac_api": api.url} | {k: v for k, v in asked.items() if k != "catalog"}
+            asset.href = f"{there}/{asset.href.removeprefix(f'{archive.folder}/')}"
+    api.load(items)
+    return {"stac_api": api.url}
 
 
 def test_everything_in_a_store_on_a_cluster_equals_the_local_run(
-    items, s3, bucket, demo, local_run, write_recipe, new_dask_cluster
+    request, s3, bucket, demo, small_archive, local_run, write_recipe, cluster, capsys
 ):
-    cluster = new_dask_cluster(env=s3.env)
-    store = in_store(demo, f"s3://{bucket}/archive")
-    store["sources"]["s2"]["items"] = items
-    recipe = write_recipe(**store, out=f"s3://{bucket}/out", cluster=cluster.address)
-    run = start(recipe, env=s3.env)
-    said, _ = run.communicate(timeout=300)
-    assert run.returncode == 0, said
+    archive = f"s3://{bucket}/archive"
+    changes = in_store(demo, archive)
+    if not missing():  # else those of the folder, as in the tests below
+        api = request.getfixturevalue("stac_api")
+        asked = changes["sources"]["s2"]["items"]
+        del asked["catalog"]
+        asked |= items_of_an_api(api, small_archive, archive)
+    recipe = write_recipe(**changes, out=f"s3://{bucket}/out", cluster=cluster.address)
+    assert main([str(recipe)]) == 0
+    said = capsys.readouterr()
     objects = found(s3, bucket, "out")
     assert results(digests(objects)) == results(local_run)
     assert "run.lock" not in objects
 
     before = digests(objects)
-    again = start(recipe, env=s3.env)
-    more, _ = again.communicate(timeout=100)
-    assert again.returncode == 0
-    assert more.count("was done already") == 8
+    assert main([str(recipe)]) == 0
+    more = capsys.readouterr()
+    assert more.out.count("was done already") == 8
     after = digests(found(s3, bucket, "out"))
     assert {k: v for k, v in after.items() if not k.startswith("runs/")} == {
         k: v for k, v in before.items() if not k.startswith("runs/")
@@ -89,78 +99,151 @@ def test_everything_in_a_store_on_a_cluster_equals_the_local_run(
     assert (record["step"], record["tile"], record["attempt"]) == ("cube", "0000_0000", 1)
     assert set(record["content"]) == {"s2", "s2_clear"}
 
-    every = s3.objects(bucket) | {"said": (said + more).encode()}
+    every = s3.objects(bucket)
+    every |= {"said": "".join([said.out, said.err, more.out, more.err]).encode()}
     every |= {name: text.encode() for name, text in cluster.logs().items()}
     for secret in (s3.secret, s3.key):
         assert [name for name, content in every.items() if secret.encode() in content] == []
 
 
-def interrupted(records, run, count: int, act: Callable[[], object]) -> None:
-    """Do something once so many tiles are recorded."""
-    until = time.monotonic() + 120
-    while run.poll() is None and time.monotonic() < until:
-        if len(names(records)) >= count:
-            act()
-            return
-        time.sleep(0.02)
-    said, _ = run.communicate(timeout=10)
-    pytest.fail(f"nothing was left to interrupt: {said}")
+# -- killed in the middle
 
 
-STORAGE = {"lease_s": 2}
+def recorded(step: str) -> str:
+    """In the addresses of the records of a step's tiles."""
+    return f"/out/records/{step}/tiles/"
 
 
-@pytest.mark.parametrize("step", ["cube", "predict"])
+def all_but_the_first(step: str) -> Callable[[Request], bool]:
+    """Picks the records of a step's tiles, so that one is written and then all is held."""
+    first: set[str] = set()
+
+    def held(request: Request) -> bool:
+        if request.kind != "put" or recorded(step) not in request.path:
+            return False
+        if not first:
+            first.add(request.path.partition("?")[0])
+        return request.path.partition("?")[0] not in first
+
+    return held
+
+
+def worker_of(cluster: DaskCluster, gate: Gate) -> str:
+    """A worker whose request the gate holds."""
+    for name, pid in cluster.worker_pids().items():
+        if {c.laddr.port for c in psutil.Process(pid).net_connections("tcp")} & gate.ports:
+            return name
+    raise AssertionError(f"nobody has sent {gate.held}")
+
+
+def once_held(gate: Gate, act: Callable[[], object]) -> None:
+    """Do something when a tile is done but for its record; then let the records pass."""
+    try:
+        wait_until(lambda: bool(gate.held), what="a tile that is nearly done", timeout_s=300)
+        act()
+    finally:
+        gate.open()
+
+
+@pytest.fixture
+def through(s3_faults, bucket) -> dict[str, Any]:
+    """A recipe's `storage`: the store as seen through the proxy."""
+    return {"s3": {f"s3://{bucket}/out": {"endpoint_url": s3_faults.url}}}
+
+
+@pytest.fixture(scope="session")
+def archive_in_store(s3, small_archive) -> str:
+    bucket, folder = s3.bucket(), small_archive.folder
+
+    def put(path: Path) -> bool:
+        key = f"{bucket}/archive/{path.relative_to(folder)}"
+        return s3.request("PUT", key, path.read_bytes()).ok
+
+    with ThreadPoolExecutor(8) as pool:
+        assert all(pool.map(put, (path for path in folder.rglob("*") if path.is_file())))
+    return f"s3://{bucket}/archive"
+
+
 def test_a_worker_that_is_killed_costs_nothing_but_time(
-    step, s3, bucket, local_run, write_recipe, new_dask_cluster
+    s3, s3_faults, bucket, through, archive_in_store, demo, local_run, write_recipe, cluster
 ):
-    cluster = new_dask_cluster(env=s3.env)
-    recipe = write_recipe(out=f"s3://{bucket}/out", cluster=cluster.address)
-    run = start(recipe, env=s3.env)
-    records = place(f"s3://{bucket}/out/records/{step}/tiles")
-    interrupted(records, run, 1, cluster.kill_worker)
-    said, _ = run.communicate(timeout=200)
-    assert run.returncode == 0, said
+    """Once while the cube is made and once while the map is; scenes and labels are in the store."""
+    changes = in_store(demo, archive_in_store)  # which is found, not simulated anew
+    recipe = write_recipe(
+        **changes, out=f"s3://{bucket}/out", cluster=cluster.address, storage=through
+    )
+    killed = []
+
+    def kill(gate: Gate) -> None:
+        killed.append(cluster.kill_worker(worker_of(cluster, gate)))
+
+    with (
+        s3_faults.gate(all_but_the_first("cube")) as making,
+        s3_faults.gate(all_but_the_first("predict")) as mapping,
+        ThreadPoolExecutor(2) as pool,
+    ):
+        kills = [
+            pool.submit(once_held, gate, lambda gate=gate: kill(gate)) for gate in (making, mapping)
+        ]
+        assert main([str(recipe)]) == 0
+        for each in kills:
+            each.result()
+    assert len(set(killed)) == 2
     assert results(digests(found(s3, bucket, "out"))) == results(local_run)
 
 
-@pytest.mark.parametrize("lost", ["scheduler", "client"])
+@pytest.mark.parametrize("lost", ["client", "scheduler"])
 def test_a_run_that_loses_its_scheduler_or_itself_is_taken_up_where_it_stopped(
-    lost, s3, bucket, local_run, write_recipe, new_dask_cluster
+    lost, s3, s3_faults, bucket, through, local_run, write_recipe, cluster, capsys
 ):
-    cluster = new_dask_cluster(env=s3.env)
-    recipe = write_recipe(out=f"s3://{bucket}/out", cluster=cluster.address, storage=STORAGE)
-    run = start(recipe, "cube", env=s3.env)
+    storage = through | {"lease_s": 2}
+    recipe = write_recipe(out=f"s3://{bucket}/out", cluster=cluster.address, storage=storage)
     records = place(f"s3://{bucket}/out/records/cube/tiles")
-    kill = cluster.kill_scheduler if lost == "scheduler" else run.kill
-    interrupted(records, run, 1, kill)
-    said, _ = run.communicate(timeout=100)
-    if lost == "scheduler":
-        assert run.returncode == 2, said
-        assert "the same command goes on where it stopped" in said
-    else:
-        assert run.returncode == -signal.SIGKILL
-    time.sleep(1)  # a worker may be at the end of a tile
-    kept = {name: (records / name).stat().st_mtime for name in names(records)}
+    with s3_faults.gate(all_but_the_first("cube")) as gate:
+        if lost == "client":
+            run = start(recipe, "cube", env=s3.env)
+            once_held(gate, run.kill)
+            said, _ = run.communicate(timeout=300)
+            assert run.returncode == -signal.SIGKILL, said
+            # its workers end what they have begun
+            wait_until(lambda: len(names(records)) == 1 + len(gate.held), what="tiles")
+        else:
+            killer = threading.Thread(target=once_held, args=(gate, cluster.kill))
+            killer.start()
+            assert main([str(recipe), "cube"]) == 2
+            killer.join()
+            assert "the same command goes on where it stopped" in capsys.readouterr().err
+    kept = names(records)
+    assert 1 <= len(kept) < 8
 
-    # a scheduler that is gone takes its workers with it; one that is left still ends some tiles
+    # a scheduler that is gone takes its workers with it; the next run does without
     where = {} if lost == "scheduler" else {"cluster": cluster.address}
-    again = write_recipe(out=f"s3://{bucket}/out", storage=STORAGE, **where)
-    assert main([str(again)]) == 0
-    for name, stamp in kept.items():  # what was done is not done again
-        assert (records / name).stat().st_mtime == stamp
-    assert results(digests(found(s3, bucket, "out"))) == results(local_run)
+    again = write_recipe(out=f"s3://{bucket}/out", storage=storage, **where)
+    s3_faults.clear()
+    assert main([str(again), "cube"]) == 0
+    paths = [entry.path.partition("?")[0] for entry in s3_faults.log if entry.kind == "put"]
+    made = {path.rpartition("/")[2] for path in paths if recorded("cube") in path}
+    assert not kept & made  # what was done is not done again
+    assert len(kept | made) == 8
+    cube = cube_of(digests(found(s3, bucket, "out")))
+    assert cube == cube_of(local_run)
+
+
+# -- a store that stumbles
 
 
 def test_a_store_that_stumbles_at_one_in_twenty_requests_changes_nothing(
     s3, s3_faults, bucket, demo, local_run, write_recipe, capsys
 ):
-    seen_from_here = {
-        "s3": {f"s3://{bucket}": {"endpoint_url": s3_faults.url}}, "deadline_s": 2, "lease_s": 20,
+    storage = {
+        "s3": {f"s3://{bucket}": {"endpoint_url": s3_faults.url}}, "deadline_s": 5, "attempts": 8,
     }  # fmt: skip
     store = in_store(demo, f"s3://{bucket}/archive")
-    with s3_faults.faults(0.05, seed=1, hang_s=20):
-        recipe = write_recipe(**store, out=f"s3://{bucket}/out", storage=seen_from_here)
+    quick = ("slow_down", "too_many", "reset", "lost", "reset_body", "truncated")
+    # what hangs costs the deadline: it comes less often
+    plan = {"faults": (*quick, *quick, "hang_put", "hang_get"), "seed": 1, "hang_s": 60}
+    with s3_faults.faults(0.05, **plan):
+        recipe = write_recipe(**store, out=f"s3://{bucket}/out", storage=storage)
         assert main([str(recipe)]) == 0
     injected = s3_faults.injected()
     assert sum(injected.values()) >= 20
@@ -172,20 +255,26 @@ def test_a_store_that_stumbles_at_one_in_twenty_requests_changes_nothing(
         assert s3.secret not in text
 
 
-def test_a_second_run_in_the_same_place_is_refused(s3, bucket, write_recipe, capsys):
-    from geocube_ml.files import alone
+# -- what is refused
 
-    recipe = write_recipe(out=f"s3://{bucket}/out", storage=STORAGE)
+
+def test_a_second_run_in_the_same_place_is_refused(s3, bucket, write_recipe, capsys):
+    # the second watches for long, so that it sees a sign of life however late that comes
+    recipe = write_recipe(out=f"s3://{bucket}/out", storage={"lease_s": 90})
     with alone(place(f"s3://{bucket}/out"), lease_s=2):
         assert main([str(recipe), "cube"]) == 2
     assert "Another run is at work" in capsys.readouterr().err
 
 
 def test_what_another_recipe_left_is_refused(s3, bucket, demo, write_recipe, capsys):
-    recipe = write_recipe(out=f"s3://{bucket}/out")
+    source = demo["sources"]["s2"]
+    period = {"start": "2022-06", "end": "2022-07"}
+    red, nir = (
+        {"sources": {"s2": source | {"bands": [band]}}, "period": period} for band in ("red", "nir")
+    )
+    recipe = write_recipe(out=f"s3://{bucket}/out", **red)
     assert main([str(recipe), "cube"]) == 0
-    source = demo["sources"]["s2"] | {"bands": ["red", "nir"]}
-    other = write_recipe(out=f"s3://{bucket}/out", sources={"s2": source})
+    other = write_recipe(out=f"s3://{bucket}/out", **nir)
     assert main([str(other), "cube"]) == 2
     assert "from another recipe" in capsys.readouterr().err
     assert main([str(other), "cube", "--redo"]) == 0

@@ -297,6 +297,10 @@ def recipe_of(sources, **more):
     )
 
 
+TERRAIN = {
+    "bands": {"elevation": "data", "slope": {"asset": "data", "derive": "slope"}},
+    "static": True, "dtype": "float32",
+}  # fmt: skip
 OPTICAL = {"bands": {band: band for band in BANDS}, "mask": {"asset": "SCL", "clear": [4, 5]}}
 
 
@@ -308,7 +312,7 @@ def test_each_source_is_told_with_how_it_was_made(tmp_path):
     }
     cube["dem"].attrs["add_offset"] = -7.0
     recipe = recipe_of(
-        {"s2": OPTICAL, "dem": {"bands": {"elevation": "data"}, "static": True, "dtype": "int16"}},
+        {"s2": OPTICAL, "dem": TERRAIN},
         period={"start": "2023-10", "end": "2024-09"}, composite="geomedian",
     )  # fmt: skip
     path = write_report(tmp_path / "r.html", title="t", cube=cube, recipe=recipe)
@@ -327,6 +331,7 @@ def test_each_source_is_told_with_how_it_was_made(tmp_path):
         "Kind static, without a time axis Bands elevation, slope Stored as int16, nodata -32768,",
         "nodata -32768, value = 1 × count − 7 Units m Composite geomedian",
         "Masks none: every observation with data counts",
+        "Derived slope in degrees",
     ):
         assert said in terrain
     assert len(page.images) == 3 + 1 + 2  # a picture of the DEM, beside the usual ones
@@ -350,7 +355,8 @@ def test_a_page_of_several_sources(tmp_path):
     assert [row[0] for row in table.values()][1:] == ["12 months", "12 months", "none"]
     assert float(table["s1"][1]) == pytest.approx(float(table["s2"][1]) + 1)
     assert table["dem"][1:] == ["not counted", "–", "0.0%"]
-    for title in ("s1, vv (dimensionless)", "s1, vh", "s2, NDVI (dimensionless)", "dem (m)"):
+    assert re.search(r"s2, red green blue; [^;]*; labels outlined", page.text)
+    for title in ("s1, vv (dimensionless)", "s1, vh", "s2, NDVI (dimensionless)", "elevation"):
         assert title in page.text
     # the map, its confidence and three sources; bars of two series; classes, and bands of the DEM
     kinds = [uri.split(";")[0].removeprefix("data:image/") for uri in page.images]
@@ -374,7 +380,9 @@ def test_a_page_of_a_cube_without_a_time_axis(clear, tmp_path):
     assert "months" not in text
     assert "Band by band." in text
     assert "False colour (m)" in text
-    assert "b151 b101 b051" in text
+    # beside the map, as it says more to the eye than the terrain
+    assert re.search(r"enmap, b151 b101 b051\. Black to white: \S+ to \S+; labels outlined", text)
+    assert re.search(r"dem, elevation\. Black to white: \S+ to \S+\. ", text)
     assert "Bands b001, b002, ..., b200 (200 of them)" in text
     assert page.table("Source")["enmap"][1] == ("2.00" if clear else "not counted")
     spectra = [uri for uri in page.images if uri.startswith("data:image/svg")]

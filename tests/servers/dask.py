@@ -54,7 +54,7 @@ class DaskCluster:
         process = self._start(f"scheduler-{len(self.schedulers)}", "scheduler", *options)
         self.schedulers.append(process)
         wait_until(
-            lambda: "Scheduler at:" in process.text(), process, what="dask scheduler", timeout_s=120
+            lambda: "Scheduler at:" in process.text(), process, what="dask scheduler", timeout_s=240
         )
         return process
 
@@ -76,7 +76,7 @@ class DaskCluster:
 
         return Client(self.address, timeout="90s", set_as_default=False)
 
-    def wait_for_workers(self, n: int, timeout_s: float = 120) -> None:
+    def wait_for_workers(self, n: int, timeout_s: float = 240) -> None:
         """Until the scheduler has as many workers."""
         with self.client() as client:
             client.wait_for_workers(n, timeout=timeout_s)
@@ -112,6 +112,19 @@ class DaskCluster:
         `start_scheduler` and `start_worker` replace them, under the same address.
         """
         self.schedulers[-1].kill()
+
+    def kill(self) -> None:
+        """``kill -9`` of the scheduler, then of all others, which would end by themselves."""
+        self.kill_scheduler()
+        self.close()
+
+    def restart(self) -> None:
+        """A new scheduler and workers of the same names, whatever has become of the old ones."""
+        names = list(self.nannies)
+        self.close()
+        self.start_scheduler()
+        for name in names:
+            self.start_worker(name)
 
     def logs(self) -> dict[str, str]:
         """What every process of this cluster has logged, by name."""

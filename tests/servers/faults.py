@@ -108,6 +108,32 @@ class Plan:
             raise ValueError(f"no such faults: {sorted(unknown)}; there are {sorted(FAULTS)}")
 
 
+class Gate:
+    """Holds requests until it is opened; one whose client has gone is never passed on.
+
+    It lets a test act at a given point of a run, however fast or slow that is.
+    """
+
+    def __init__(self, where: Callable[[Request], bool]) -> None:
+        self.where = where
+        self.held: set[str] = set()
+        """Paths of the requests that have come, without their query."""
+        self.ports: set[int] = set()
+        """From which they have come."""
+        self._opened = threading.Event()
+
+    def open(self) -> None:
+        """Let all pass, now and later."""
+        self._opened.set()
+
+    def passes(self, connection: socket.socket, closing: threading.Event) -> bool:
+        """Wait until it is opened; False where the client has gone by then."""
+        while not self._opened.wait(0.02) and not closing.is_set():
+            if _hung_up(connection):
+                return False
+        return not _hung_up(connection)
+
+
 class Server:
     """Runs in threads of this process between ``with`` and its end."""
 
@@ -120,6 +146,7 @@ class Server:
         self._row: collections.Counter[tuple[str, ...]] = collections.Counter()
         self._closing = threading.Event()
         self._open: set[socket.socket] = set()
+        self._gates: list[Gate] = []
 
     def answer(self, request: Request) -> Answer:
         """What a well-behaved server says; for subclasses."""
@@ -162,6 +189,17 @@ class Server:
             yield
         finally:
             self.plan = before
+
+    @contextlib.contextmanager
+    def gate(self, where: Callable[[Request], bool]) -> Iterator[Gate]:
+        """Hold these requests until the gate is opened, or the block ends."""
+        gate = Gate(where)
+        self._gates.append(gate)
+        try:
+            yield gate
+        finally:
+            self._gates.remove(gate)
+            gate.open()
 
     def __enter__(self) -> Any:
         self._http = _Listener(("127.0.0.1", 0), type("Handler", (_Handler,), {"owner": self}))
@@ -208,6 +246,16 @@ class Server:
                 return None
             self._row[name] += 1
             return rng.choice(possible)
+
+    def _gate(self, request: Request, port: int) -> Gate | None:
+        """The gate that holds it; asked once for each request."""
+        with self._lock:
+            for gate in self._gates:
+                if gate.where(request):
+                    gate.held.add(urllib.parse.urlsplit(request.path).path)
+                    gate.ports.add(port)
+                    return gate
+        return None
 
     def _note(self, request: Request, status: int, sent: int, fault: str | None) -> None:
         entry = Entry(
@@ -263,6 +311,15 @@ class S3Proxy(Proxy):
         if method == "POST" and "delete" in query:  # many keys at once
             return "delete"
         return method.lower()
+
+
+def _hung_up(connection: socket.socket) -> bool:
+    """Whether the client has given up, or is dead."""
+    try:
+        readable, _, _ = select.select([connection], [], [], 0)
+        return bool(readable) and not connection.recv(1, socket.MSG_PEEK)
+    except OSError:
+        return True
 
 
 def _fits(fault: str, request: Request) -> bool:
@@ -321,6 +378,10 @@ class _Handler(BaseHTTPRequestHandler):
             body=self._body(),
             kind=owner.kind(self.command, self.path),
         )
+        gate = owner._gate(request, self.client_address[1])
+        if gate is not None and not gate.passes(self.connection, owner._closing):
+            self.close_connection = True
+            return None
         fault = owner._choose(request, plan)
 
         if fault in _REFUSALS:
@@ -391,6 +452,5 @@ class _Handler(BaseHTTPRequestHandler):
         self.close_connection = True
         deadline = time.monotonic() + seconds
         while time.monotonic() < deadline and not self.owner._closing.wait(0.05):
-            readable, _, _ = select.select([self.connection], [], [], 0)
-            if readable and not self.connection.recv(1, socket.MSG_PEEK):
-                return  # the client gave up
+            if _hung_up(self.connection):
+                return

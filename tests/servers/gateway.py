@@ -142,6 +142,6 @@ def _answers(port: int) -> bool:
     with requests.Session() as session:
         session.trust_env = False
         try:
-            return session.get(f"http://127.0.0.1:{port}/api/health", timeout=2).ok
+            return session.get(f"http://127.0.0.1:{port}/api/health", timeout=10).ok
         except requests.RequestException:
             return False

@@ -21,7 +21,8 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 
 POLL_S = 0.25
-GRACE_S = 5.0  # for servers that are asked, not killed
+GRACE_S = 20.0  # for servers that are asked, not killed
+_GONE_S = 60.0  # of a process that was killed, on a busy machine
 
 
 class Process:
@@ -76,13 +77,13 @@ class Process:
         """``kill -9`` of the server; what is left of its process group is killed too."""
         if self.running:
             os.kill(self.pid, signal.SIGKILL)
-            self._supervisor.wait(GRACE_S)
+            self._supervisor.wait(_GONE_S)
 
     def stop(self) -> None:
         """End it by its own signal; nothing to do for one that ended."""
         if self.running:
             self._supervisor.terminate()
-            self._supervisor.wait(2 * GRACE_S)
+            self._supervisor.wait(GRACE_S + _GONE_S)
 
 
 @contextlib.contextmanager

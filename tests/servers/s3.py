@@ -89,7 +89,7 @@ class S3:
         data: bytes = b"",
         *,
         headers: Mapping[str, str] | None = None,
-        timeout_s: float = 20,
+        timeout_s: float | tuple[float, float] = 60,
     ) -> requests.Response:
         """One signed request to ``bucket/key``, never repeated."""
         import requests
@@ -173,6 +173,6 @@ def _answers(server: S3) -> bool:
     import requests
 
     try:
-        return server.request("GET", timeout_s=2).ok
+        return server.request("GET", timeout_s=10).ok
     except requests.RequestException:
         return False

@@ -87,7 +87,7 @@ def stac_api_server(folder: Path) -> Iterator[StacApi]:
         command = [sys.executable, "-m", "uvicorn", "--factory", "--host", "127.0.0.1"]
         command += ["--port", str(serve), "stac_fastapi.pgstac.app:create_app"]
         with running(command, log=folder / "uvicorn.log", env=env) as process:
-            wait_until(lambda: _listens(serve), process, what="stac-fastapi", timeout_s=120)
+            wait_until(lambda: _listens(serve), process, what="stac-fastapi", timeout_s=240)
             yield StacApi(f"http://127.0.0.1:{serve}", env, folder)
 
 

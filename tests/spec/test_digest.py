@@ -209,7 +209,7 @@ def test_what_decides_the_map_changes_the_digest(place, value):
         ("labels.inset_m", 10),
         ("labels.classes", ["maize"]),
         ("samples.block_m", 1000),
-        ("store", {"chunk": 128, "shard": 512, "tile": 512}),
+        ("store", {"chunk": 256, "shard": 512, "tile": 1024}),
         ("models.forest", {"kind": "forest", "trees": 200}),
         ("models", None),  # the two of the recipe are those by default
         ("simulate.cloud_cover", 0.5),

@@ -70,6 +70,10 @@ def test_many_bands_of_one_asset():
         ({"band_range": {"asset": "a", "first": 4, "last": 3}}, "comes after the last"),
         ({"bands": {"b001": "x"}, "band_range": {"asset": "a", "last": 3}}, "b001 stand in"),
         ({"bands": {"slope": {"asset": "dem", "derive": "slope"}}}, "take float32"),
+        (
+            {"bands": {"slope": {"asset": "dem", "derive": "slope"}}, "dtype": "float32"},
+            "the nodata 0 is also a value of slope",
+        ),
         ({**ONE, "power": "linear"}, "power` holds fractions"),
         ({**ONE, "stored_as": "decibel", "dtype": "float32"}, "does not say what it is"),
         ({**ONE, "dtype": "int8", "nodata": 200}, "int8 cannot hold the nodata 200"),

@@ -13,16 +13,15 @@ from typing import Any
 import pytest
 import yaml
 
-from geocube_ml.sim import Archive, make_archive
-from geocube_ml.spec.simulate import SimSpec
+from geocube_ml.run import main
+from geocube_ml.sim import Archive
 
 SENSOR = Path(__file__).parents[2] / "catalogs/sources/planetary-computer-sentinel-2-l2a.yaml"
 
 
 @pytest.fixture(scope="session")
-def archive(tmp_path_factory: pytest.TempPathFactory) -> Archive:
-    folder = tmp_path_factory.mktemp("archive")
-    return make_archive(SimSpec(folder=str(folder), size=128, revisit_days=10, label_share=0.6))
+def archive(small_archive: Archive) -> Archive:
+    return small_archive
 
 
 @pytest.fixture(scope="session")
@@ -73,6 +72,23 @@ def recipe(values: dict[str, Any], tmp_path: Path) -> Callable[..., Path]:
         return path
 
     return write
+
+
+@pytest.fixture(scope="session")
+def undisturbed(values: dict[str, Any], tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """What all steps write, once for all tests; to be left as it is."""
+    folder = tmp_path_factory.mktemp("finished")
+    path = folder / "recipe.yaml"
+    path.write_text(yaml.safe_dump(values | {"out": str(folder / "out")}, sort_keys=False))
+    assert main([str(path)]) == 0
+    return folder / "out"
+
+
+@pytest.fixture
+def finished(recipe: Callable[..., Path], undisturbed: Path, tmp_path: Path) -> Path:
+    """A recipe whose run is done; its folder is a copy that the test may change."""
+    shutil.copytree(undisturbed, tmp_path / "out")
+    return recipe()
 
 
 @pytest.fixture

@@ -9,7 +9,6 @@ import shutil
 import signal
 import subprocess
 import sys
-import time
 from collections.abc import Callable
 from pathlib import Path
 
@@ -23,16 +22,10 @@ from geocube_ml.cube.store import open_cube
 from geocube_ml.errors import InputError
 from geocube_ml.run import main
 from geocube_ml.steps import runner
+from tests.servers.process import wait_until
 from tests.steps.conftest import stamps, tree
 
 Recipe = Callable[..., Path]
-
-
-@pytest.fixture
-def finished(recipe: Recipe) -> Path:
-    path = recipe()
-    assert main([str(path)]) == 0
-    return path
 
 
 def test_all_steps_leave_what_they_promise(finished, tmp_path, archive, capsys):
@@ -217,8 +210,12 @@ def test_a_result_that_was_removed_is_made_again(finished, tmp_path):
 
 
 def _started(path: Path, *steps: str) -> subprocess.Popen[str]:
+    return _python("-m", "geocube_ml.run", str(path), *steps)
+
+
+def _python(*arguments: str) -> subprocess.Popen[str]:
     return subprocess.Popen(
-        [sys.executable, "-m", "geocube_ml.run", str(path), *steps],
+        [sys.executable, *arguments],
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
         text=True,
@@ -226,47 +223,67 @@ def _started(path: Path, *steps: str) -> subprocess.Popen[str]:
     )
 
 
-def _stop_after(run: subprocess.Popen[str], records: Path, count: int, how: int) -> tuple[int, str]:
-    """Send a signal once so many tiles are recorded."""
+_HELD = """
+import pathlib, sys, time
+from geocube_ml.run import main
+from geocube_ml.steps import tiles
+
+write, (records, signs) = tiles.write_json, map(pathlib.Path, sys.argv[1:3])
+
+def held(path, value):
+    if path.parent == records and len(list(records.glob("*.json"))) == 2:
+        (signs / "held").touch()
+        while not (signs / "go").exists():
+            time.sleep(0.02)
+    write(path, value)
+
+tiles.write_json = held
+sys.exit(main(sys.argv[3:]))
+"""
+
+
+def _stopped(
+    how: signal.Signals, path: Path, *steps: str, records: Path, signs: Path
+) -> tuple[int, str]:
+    """Run, and send a signal when two tiles are recorded and the third is done but for that."""
+    signs.mkdir()
+    run = _python("-c", _HELD, str(records), str(signs), str(path), *steps)
     try:
-        until = time.monotonic() + 120
-        while run.poll() is None and time.monotonic() < until:
-            if records.exists() and len(os.listdir(records)) >= count:
-                run.send_signal(how)
-                break
-            time.sleep(0.002)
-        _, err = run.communicate(timeout=120)
+        wait_until(
+            lambda: (signs / "held").exists() or run.poll() is not None, what="run", timeout_s=300
+        )
+        run.send_signal(how)
+        (signs / "go").touch()
+        _, err = run.communicate(timeout=300)
     finally:
         run.kill()
     return run.returncode, err
 
 
-@pytest.mark.parametrize("step", ["cube", "predict"])
-def test_a_killed_run_goes_on_and_ends_as_an_undisturbed_one(step, recipe, tmp_path):
-    calm = recipe({"out": str(tmp_path / "calm")}, "calm.yaml")
-    assert main([str(calm)]) == 0
-
-    path = recipe({"cluster": {"workers": 1}})
-    records = tmp_path / "out/records" / step / "tiles"
-    code, _ = _stop_after(_started(path), records, 2, signal.SIGKILL)
-    assert code == -signal.SIGKILL
-    left = len(os.listdir(records))
-    assert 2 <= left < 8
-    kept = {name: (records / name).stat().st_mtime_ns for name in os.listdir(records)}
+def test_a_run_that_is_killed_twice_goes_on_and_ends_as_an_undisturbed_one(
+    undisturbed, recipe, tmp_path
+):
+    path, out = recipe({"cluster": {"workers": 1}}), tmp_path / "out"
+    kept = {}
+    for step in ("cube", "predict"):
+        records = out / "records" / step / "tiles"
+        code, said = _stopped(signal.SIGKILL, path, records=records, signs=tmp_path / step)
+        assert code == -signal.SIGKILL, said
+        whole = [file for file in records.iterdir() if file.suffix == ".json"]
+        assert len(whole) == 2
+        kept |= {file: file.stat().st_mtime_ns for file in whole}
 
     assert main([str(path)]) == 0
-    for name, stamp in kept.items():  # what was done is not done again
-        if not name.endswith(".partial"):
-            assert (records / name).stat().st_mtime_ns == stamp
-    assert tree(tmp_path / "out/cube.zarr") == tree(tmp_path / "calm/cube.zarr")
-    assert tree(tmp_path / "out/samples.zarr") == tree(tmp_path / "calm/samples.zarr")
-    assert tree(tmp_path / "out/export") == tree(tmp_path / "calm/export")
+    for file, stamp in kept.items():  # what was done is not done again
+        assert file.stat().st_mtime_ns == stamp
+    for name in ("cube.zarr", "samples.zarr", "export"):
+        assert tree(out / name) == tree(undisturbed / name)
 
 
 def test_an_interrupt_says_how_to_go_on(recipe, tmp_path):
     path = recipe({"cluster": {"workers": 1}})
     records = tmp_path / "out/records/cube/tiles"
-    code, said = _stop_after(_started(path, "cube"), records, 1, signal.SIGINT)
+    code, said = _stopped(signal.SIGINT, path, "cube", records=records, signs=tmp_path / "signs")
     assert code == 130
     assert said.strip() == "Interrupted. The same command goes on where it stopped."
     assert main([str(path), "cube"]) == 0
@@ -284,7 +301,7 @@ def test_the_cube_does_not_depend_on_the_number_of_workers(recipe, tmp_path):
 
 def test_off_a_terminal_progress_is_plain_lines(recipe):
     run = _started(recipe(), "cube")
-    said, err = run.communicate(timeout=120)
+    said, err = run.communicate(timeout=300)
     assert run.returncode == 0, err
     assert "\x1b" not in said
     assert "cube" in said
@@ -307,7 +324,7 @@ def test_on_a_terminal_progress_is_a_bar(recipe):
                 said += os.read(here, 4096)
             except OSError:  # the other end is closed
                 break
-        assert run.wait(timeout=120) == 0
+        assert run.wait(timeout=300) == 0
     finally:
         run.kill()
         run.communicate()
@@ -320,10 +337,10 @@ def test_the_written_cube_equals_the_lazy_one(finished, tmp_path):
     import geocube_ml as gml
 
     recipe = gml.read_recipe(finished)
-    name, source = recipe.source
-    items = gml.read_items(tmp_path / "out/items.parquet")
+    ((name, source),) = recipe.sources.items()
+    items = gml.read_items(tmp_path / "out/items/s2.parquet")
     grid = gml.make_grid(recipe.grid, recipe.store)
-    lazy = gml.monthly_mosaics(gml.make_mosaic(items, source, grid, recipe.period), name)
+    lazy = gml.lazy_cube({name: gml.make_mosaic(items, source, grid, recipe.period)})
     written = open_cube(tmp_path / "out/cube.zarr")
     xr.testing.assert_equal(
         lazy["s2"].compute().drop_vars("s2_band"), written["s2"].drop_vars("s2_band")

@@ -1,0 +1,134 @@
+"""A few headers of an archive, by which the price of reading all of it is told."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, field
+
+import numpy as np
+from affine import Affine
+from odc.geo.geobox import GeoBox
+
+from geocube_ml.cube.mosaic import Mosaic
+from geocube_ml.cube.scenes import Granule
+from geocube_ml.errors import GeocubeError, MissingError
+from geocube_ml.raster import read_onto
+from geocube_ml.raster.header import read_header
+from geocube_ml.raster.window import Header
+from geocube_ml.spec.storage import StorageSpec
+
+_ITEMS = 3  # are looked at, spread over time
+_DEADLINE_S = 8.0  # a plan must not wait for a network that is not there
+_AT_A_TIME = 8
+
+
+@dataclass(frozen=True)
+class Samples:
+    """Headers of the assets of some items of a source."""
+
+    days: tuple[str, ...] = ()
+    """Of the items that were looked at."""
+    headers: Mapping[str, tuple[Header, ...]] = field(default_factory=dict)
+    """Asset to the header in each of these items; only of assets that could be opened."""
+    opened: int = 0
+    """Headers that were read."""
+    trouble: str = ""
+    """Why some could not be."""
+    rate: float | None = None
+    """Decoded bytes a second that one thread reads, opening and all; None if none was read."""
+
+    def near(self, day: str) -> int:
+        """Position of the item whose day is nearest."""
+        at = [np.datetime64(d, "D") if d else np.datetime64(0, "D") for d in self.days]
+        here = np.datetime64(day, "D") if day else np.datetime64(0, "D")
+        return int(np.argmin([abs((d - here).astype(int)) for d in at])) if at else 0
+
+
+def sample(mosaic: Mosaic) -> Samples:
+    """Read the headers of up to three items of a source, and time one block of each asset.
+
+    Where nothing can be opened it says why, and soon: each file is asked for once, and none after
+    the first two that do not answer.
+
+    Parameters
+    ----------
+    mosaic : Mosaic
+    """
+    every = [
+        (scene.day, granule)
+        for step in mosaic.steps
+        for scene in mosaic.scenes.get(step.name, ())
+        for granule in scene.granules
+    ]
+    if not every:
+        return Samples(trouble="there are no items")
+    some = [every[at] for at in _spread(len(every))]
+    storage = mosaic.storage.model_copy(
+        update={"attempts": 1, "deadline_s": min(_DEADLINE_S, mosaic.storage.deadline_s)}
+    )
+    first = mosaic.source.assets[0]
+    trouble = ""
+    for granule in (some[0][1], some[-1][1]):
+        found, why = _header(granule, first, storage)
+        trouble = why
+        if found is not None:
+            break
+    else:
+        return Samples(trouble=trouble)
+    asked = [(granule, asset) for asset in mosaic.source.assets for _, granule in some]
+    with ThreadPoolExecutor(min(_AT_A_TIME, len(asked))) as pool:
+        got = list(pool.map(lambda one: _header(one[0], one[1], storage), asked))
+    headers: dict[str, tuple[Header, ...]] = {}
+    for at, asset in enumerate(mosaic.source.assets):
+        found_here = [header for header, _ in got[at * len(some) : (at + 1) * len(some)]]
+        there = [header for header in found_here if header is not None]
+        if there:  # one that is missing is as another of the same asset
+            headers[asset] = tuple(header or there[0] for header in found_here)
+    return Samples(
+        tuple(day for day, _ in some),
+        headers,
+        sum(header is not None for header, _ in got),
+        next((why for _, why in got if why), ""),
+        _rate(some[0][1], headers, storage),
+    )
+
+
+def _spread(n: int) -> list[int]:
+    """Positions of the items that are looked at."""
+    return sorted({int(at) for at in np.linspace(0, n - 1, min(n, _ITEMS)).round()})
+
+
+def _header(granule: Granule, asset: str, storage: StorageSpec) -> tuple[Header | None, str]:
+    """A header, or why there is none."""
+    try:
+        return read_header(granule.hrefs[asset], storage), ""
+    except GeocubeError as error:
+        kind = "is not there" if isinstance(error, MissingError) else "cannot be opened"
+        return None, f"asset {asset} of {granule.id} {kind}"
+
+
+def _rate(
+    granule: Granule, headers: Mapping[str, Sequence[Header]], storage: StorageSpec
+) -> float | None:
+    """Decoded bytes a second of a block in the middle of each asset."""
+    taken = decoded = 0.0
+    for asset, (header, *_) in headers.items():
+        if not header.crs:
+            continue
+        (rows, cols), (down, across) = header.block, header.blocks
+        middle = Affine.translation(across // 2 * cols, down // 2 * rows)
+        window = GeoBox((rows, cols), header.transform * middle, header.crs)
+        nodata = header.nodata[0]
+        begun = time.perf_counter()
+        try:
+            read_onto(
+                granule.hrefs[asset], window, nodata=0 if nodata is None else nodata,
+                dtype=header.dtype, storage=storage,
+            )  # fmt: skip
+        except GeocubeError:
+            continue
+        taken += time.perf_counter() - begun
+        decoded += header.bytes_of_block
+    return decoded / taken if taken else None
