@@ -7,7 +7,8 @@ against a limit, the part of the work that nobody can leave out.  The three take
 run, and each figure is the median of the repeats: only ratios are worth comparing.
 
 ``schedule`` has neither: it prints what it simulates of a large cluster, beside small cases that
-really run, and leaves the file alone.  So does ``layout``, which compares layouts of the cube.
+really run, and leaves the file alone.  So does ``layout``, which compares layouts of the cube, and
+``planning``, which plans a country.
 """
 
 from __future__ import annotations
@@ -27,7 +28,7 @@ from rich.table import Table
 from benchmarks.measure import Result
 
 WORKLOADS = ("cube", "feed", "map")
-NAMES = (*WORKLOADS, "schedule", "layout")
+NAMES = (*WORKLOADS, "schedule", "layout", "planning")
 RESULTS = Path(__file__).parent / "results" / "latest.json"
 
 
@@ -65,6 +66,8 @@ def main() -> int:
     if "layout" in chosen:
         layout = import_module("benchmarks.layout")
         layout.main(args.size or layout.SIZE, args.repeat)
+    if "planning" in chosen:
+        import_module("benchmarks.planning").main()
     return 0
 
 

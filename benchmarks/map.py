@@ -23,7 +23,8 @@ from benchmarks.tiles import each_tile
 from geocube_ml.cube.coords import cube_coords
 from geocube_ml.cube.grid import Grid, Tile
 from geocube_ml.cube.store import CubeStore, Variable
-from geocube_ml.models.bundle import Fit, ModelBundle
+from geocube_ml.models.bundle import ModelBundle
+from geocube_ml.models.fit import Fit, FitSource
 from geocube_ml.models.network import NetworkClassifier, one_thread
 from geocube_ml.models.scaling import Scaling
 from geocube_ml.models.tempcnn import TempCNN
@@ -65,8 +66,10 @@ def make_bundle() -> ModelBundle:
     spec = TempCNNSpec()
     network = TempCNN(spec, len(BANDS) + 1, len(MONTHS), len(CLASSES.names)).eval()
     scaling = Scaling(np.full(10, 0.25, np.float32), np.full(10, 0.1, np.float32))
-    fit = Fit(source="s2", bands=tuple(BANDS), months=tuple(range(1, 13)), nodata=0, scale=1e-4)
-    return ModelBundle("tempcnn", NetworkClassifier(spec, scaling, network), fit, CLASSES, {})
+    source = FitSource(name="s2", bands=tuple(BANDS), nodata=0, scale=1e-4)
+    fit = Fit(sources=(source,), steps=tuple(f"{month:02d}-01" for month in range(1, 13)))
+    classifier = NetworkClassifier(spec, fit.layout, scaling, network)
+    return ModelBundle("tempcnn", classifier, fit, CLASSES, {})
 
 
 def ours(cube: xr.Dataset, bundle: ModelBundle, path: Path) -> None:

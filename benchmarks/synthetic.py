@@ -12,8 +12,9 @@ from geocube_ml.cube.grid import make_grid
 from geocube_ml.cube.store import CubeStore, Variable, open_cube
 from geocube_ml.spec.grid import GridSpec, StoreSpec
 from geocube_ml.spec.labels import UNKNOWN, ClassScheme
+from geocube_ml.spec.period import PeriodSpec
 
-MONTHS = tuple(f"2022-{month:02d}" for month in range(1, 13))
+MONTHS = PeriodSpec(start="2022-01", end="2022-12").steps
 BANDS = [f"b{number:02d}" for number in range(1, 11)]
 CLASSES = ClassScheme(
     names=("a", "b", "c", "d"), colors=("#111111", "#222222", "#333333", "#444444")

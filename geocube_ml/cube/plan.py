@@ -110,6 +110,14 @@ class Price:
         return sum(source.objects for source in self.sources.values())
 
     @property
+    def stored_bytes(self) -> float | None:
+        """About, after compression; None where no header could be read."""
+        every = [(s.write_bytes, s.write_ratio) for s in self.sources.values()]
+        if any(ratio is None for _, ratio in every):
+            return None
+        return sum(size * (ratio or 0.0) for size, ratio in every)
+
+    @property
     def worker_bytes(self) -> int:
         """Upper bound of the memory of a process that works on tiles."""
         return max(source.worker_bytes for source in self.sources.values())
@@ -125,6 +133,7 @@ class Price:
             "fetched_bytes": round(self.fetched.bytes),
             "write_bytes": self.write_bytes,
             "objects": self.objects,
+            "stored_bytes": None if self.stored_bytes is None else round(self.stored_bytes),
             "worker_bytes": self.worker_bytes,
             "seconds": None if self.seconds is None else round(self.seconds / self.threads, 1),
         }
@@ -272,7 +281,8 @@ def _reading(source: SourcePrice) -> list[str]:
     elif every.blocks:
         lines.append(f"from the disk at most about {_size(every.block_bytes)}")
     sampled = _n(source.samples.opened, "header")
-    lines.append(f"as {sampled} of {_n(len(source.samples.days), 'item')} say of all")
+    of = _n(len(source.samples.days), "item")
+    lines.append(f"told from {sampled} of {of}, as if all were alike")
     if source.samples.trouble:
         lines.append(f"({source.samples.trouble})")
     return lines
@@ -280,10 +290,8 @@ def _reading(source: SourcePrice) -> list[str]:
 
 def _writing(price: Price) -> str:
     text = f"{_size(price.write_bytes)} to write in at most {_n(price.objects, 'object')}"
-    left = [(s.write_bytes, s.write_ratio) for s in price.sources.values()]
-    if all(ratio is not None for _, ratio in left):
-        size = sum(n * (ratio or 0) for n, ratio in left)
-        return f"{text}, about {_size(size)} if it compresses as what is read"
+    if price.stored_bytes is not None:
+        return f"{text}, about {_size(price.stored_bytes)} if it compresses as what is read"
     return f"{text}, before compression"
 
 
@@ -316,8 +324,16 @@ def _size(n: float) -> str:
 
 
 def _time(seconds: float) -> str:
-    for unit, length in (("seconds", 60), ("minutes", 60), ("hours", 24)):
-        if seconds < 2 * length:
-            return f"{max(seconds, 1):.2g} {unit}" if seconds >= 10 else f"{seconds:.1f} {unit}"
-        seconds /= length
-    return f"{seconds:.2g} days"
+    """In the unit that gives a number above 2.
+
+    Examples
+    --------
+    >>> _time(1.26), _time(5400), _time(8.5e6)
+    ('1.3 seconds', '90 minutes', '98 days')
+    """
+    unit, amount = "seconds", seconds
+    for larger, length in (("minutes", 60), ("hours", 60), ("days", 24)):
+        if amount < 2 * length:
+            break
+        unit, amount = larger, amount / length
+    return f"{amount:,.0f} {unit}" if amount >= 10 else f"{amount:.1f} {unit}"

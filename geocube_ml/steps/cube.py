@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import resource
+import time
 from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict, dataclass, replace
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -12,7 +15,7 @@ import numpy as np
 from geocube_ml.cube.coords import CLEAR_ATTRS, CLEAR_FILL, band_attrs, cube_coords
 from geocube_ml.cube.grid import Tile
 from geocube_ml.cube.mosaic import Mosaic, make_mosaic
-from geocube_ml.cube.plan import missing_files, price
+from geocube_ml.cube.plan import Price, missing_files, price
 from geocube_ml.cube.store import Variable, open_cube
 from geocube_ml.errors import MissingError
 from geocube_ml.files import Place, below, names, read_json, write_json
@@ -62,8 +65,8 @@ def run(job: Job) -> dict[str, Any]:
     gone = missing_files(mosaics)
     if gone and job.recipe.unreadable == "stop":
         raise MissingError(gone[0] + " Restore them, or leave their items out.")
-    told = price(mosaics, _threads(job))
-    write_json(job.records.path("price", "cube"), told.facts())
+    begun, told = time.monotonic(), price(mosaics, _threads(job))
+    write_json(job.records.path("price", "cube"), {"estimated": told.facts(), "was": None})
     said = {name: checked_offsets(job, name, mosaic) for name, mosaic in mosaics.items()}
     series = [mosaic.steps for mosaic in mosaics.values() if not mosaic.source.sensor.static]
     steps = series[0] if series else ()
@@ -87,7 +90,7 @@ def run(job: Job) -> dict[str, Any]:
     return {
         "sources": {name: _facts(job, name, mosaic) for name, mosaic in mosaics.items()},
         "tiles": len(job.grid.tiles),
-        "read": _read(job),
+        "price": _paid(job, told, mosaics, begun),
         "left_out": {item: n for found in left_out.values() for item, n in found.items()},
         "pixels": int(np.prod(job.grid.shape)),
     }
@@ -239,6 +242,38 @@ def _facts(job: Job, name: str, mosaic: Mosaic) -> dict[str, Any]:
 def _threads(job: Job) -> int:
     """That work on tiles in one process."""
     return job.threads if job.recipe.cluster.where == THREADS else 1
+
+
+_VARYING = ("seconds", "worker_bytes")
+"""What differs from run to run, and so has no place among a step's facts."""
+
+
+def _paid(
+    job: Job, told: Price, mosaics: Mapping[str, Mosaic], begun: float
+) -> dict[str, dict[str, Any]]:
+    """The price beside what was; with time and memory in a record of its own."""
+    arrays = [v for name, m in mosaics.items() for v in (name, *[f"{name}_clear"] * m.counted)]
+    sizes = [size for array in arrays for size in _objects(job.cube_path / array)]
+    was = {**_read(job), "objects": len(sizes), "stored_bytes": sum(sizes)}
+    estimated = told.facts()
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
+    varying = {
+        "seconds": round(time.monotonic() - begun, 1),
+        "worker_bytes": peak if job.recipe.cluster.where == THREADS else None,
+    }
+    write_json(
+        job.records.path("price", "cube"), {"estimated": estimated, "was": {**was, **varying}}
+    )
+    lasting = {key: value for key, value in estimated.items() if key not in _VARYING}
+    return {"estimated": lasting, "was": was}
+
+
+def _objects(folder: Place) -> list[int]:
+    """Bytes of each object of an array but its metadata."""
+    if isinstance(folder, Path):
+        return [f.stat().st_size for f in folder.rglob("c/**/*") if f.is_file()]
+    found = folder.fs.find(folder.path, detail=True)
+    return [said["size"] for path, said in found.items() if not path.endswith("zarr.json")]
 
 
 def _read(job: Job) -> dict[str, int]:

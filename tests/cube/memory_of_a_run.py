@@ -112,5 +112,5 @@ def run(archive: Path, out: Path, sensor: dict[str, Any], *, tile: int, edge: in
     )
     assert done.returncode == 0, done.stdout + done.stderr
     peak = int(done.stdout.rsplit("peak", 1)[1]) * 1024
-    said = json.loads((out / "records/price/cube.json").read_text())["worker_bytes"]
+    said = json.loads((out / "records/price/cube.json").read_text())["estimated"]["worker_bytes"]
     return Memory(said, peak)

@@ -168,7 +168,7 @@ def test_the_lines_are_for_people(cloudless):
         "  at most 72 windows of rasters to read, 25.2 MB decoded in 56 blocks",
         "  of these 24 masks in any case, 4.19 MB",
         lines[3],
-        "  as 9 headers of 3 items say of all",
+        "  told from 9 headers of 3 items, as if all were alike",
         "8 tiles, 16 tasks",
         lines[6],
     ]

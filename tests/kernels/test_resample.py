@@ -138,3 +138,38 @@ def test_bilinear_by_hand():
         18,  # (3 * 10 + 9 * 20 + 1 * 30) / 13
         NODATA,
     ]
+
+
+starts = st.sampled_from([-1.3, -0.25, 0.0, 0.125, 0.25, 0.5])
+steps = st.sampled_from([0.125, 1 / 6, 0.25, 0.5, 0.7, 1.0, 1.05])
+
+
+@pytest.mark.parametrize("method", [nearest, bilinear])
+@pytest.mark.parametrize("dtype", ["uint8", "int16", "float32", "int32"])
+@settings(max_examples=100)
+@given(data=st.data())
+def test_places_on_a_grid_have_the_values_of_places_one_by_one(method, dtype, data):
+    """To the last bit, so that no window differs that is a single pixel or a turned grid."""
+    elements = st.integers(0, 200)
+    shape = (data.draw(sides), data.draw(sides))
+    values = data.draw(npst.arrays("uint8", shape, elements=elements)).astype(dtype)
+    row, col = (
+        (np.arange(data.draw(st.integers(1, 12))) * data.draw(steps) + data.draw(starts)).round(6)
+        for _ in range(2)
+    )
+    got = method(values, row[:, None], col[None, :], 0)
+    one_by_one = method(values, *np.meshgrid(row, col, indexing="ij"), 0)
+    np.testing.assert_array_equal(got, one_by_one)
+    assert got.dtype == dtype
+
+
+@pytest.mark.parametrize("method", [nearest, bilinear])
+@pytest.mark.parametrize("share", [0, 0.02])
+def test_many_places_on_a_grid_are_cut_into_blocks_that_nobody_sees(method, share):
+    rng = np.random.default_rng(0)
+    values = rng.integers(1, 9000, (310, 300)).astype("uint16")
+    values[rng.random(values.shape) < share] = 0
+    row, col = np.arange(610)[:, None] / 2 + 0.25, np.arange(590)[None, :] / 2 + 0.25
+    whole = method(values, row, col, 0)
+    for some in (slice(0, 1), slice(50, 171), slice(609, 610)):
+        np.testing.assert_array_equal(method(values, row[some], col, 0), whole[some])

@@ -299,7 +299,7 @@ def recipe_of(sources, **more):
 
 TERRAIN = {
     "bands": {"elevation": "data", "slope": {"asset": "data", "derive": "slope"}},
-    "static": True, "dtype": "float32",
+    "static": True, "dtype": "float32", "nodata": -9999,
 }  # fmt: skip
 OPTICAL = {"bands": {band: band for band in BANDS}, "mask": {"asset": "SCL", "clear": [4, 5]}}
 

@@ -125,7 +125,7 @@ def test_a_run_on_threads_takes_up_what_one_on_a_cluster_left(recipe, client, ru
     run_recipe(read_recipe(path), ["cube"], client=client, reporter=Reporter(io.StringIO()))
     out = tmp_path / "out"
     (out / "records/cube/done.json").unlink()
-    for name in ("0000_0001", "0001_0003"):
+    for name in ("s2.2022-01.2022-12.0000_0001", "s2.2022-01.2022-12.0001_0003"):
         (out / f"records/cube/tiles/{name}.json").unlink()
     before = stamps(out / "records/cube/tiles")
     assert main([str(path), "cube", "labels"]) == 0
