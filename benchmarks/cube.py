@@ -35,11 +35,9 @@ from numpy.typing import NDArray
 from benchmarks.measure import Result, speeds
 from benchmarks.tiles import each_tile
 from geocube_ml.cube import compose, observe
-from geocube_ml.cube.catalog import find_items
-from geocube_ml.cube.coords import CLEAR_ATTRS, band_attrs, cube_coords
-from geocube_ml.cube.grid import Grid, Tile, make_grid
 from geocube_ml.cube.mosaic import Mosaic, make_mosaic
-from geocube_ml.cube.store import CubeStore, Variable
+from geocube_ml.grid import Grid, Tile, make_grid
+from geocube_ml.items.catalog import find_items
 from geocube_ml.raster import write_cog
 from geocube_ml.raster.blocks import opened_tiff
 from geocube_ml.raster.window import Span
@@ -52,6 +50,8 @@ from geocube_ml.spec.period import PeriodSpec
 from geocube_ml.spec.sensor import BandSpec, MaskSpec, SensorSpec
 from geocube_ml.spec.simulate import SimSpec
 from geocube_ml.spec.source import ItemsSpec, SourceSpec
+from geocube_ml.store.coords import CLEAR_ATTRS, band_attrs, cube_coords
+from geocube_ml.store.cube import CubeStore, Variable
 
 SIZE = 2048
 CLEAR = (2, 4, 5, 6, 7)

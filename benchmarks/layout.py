@@ -37,13 +37,13 @@ from rich.console import Console
 from rich.table import Table
 from zarr.codecs import BloscCodec
 
-from geocube_ml.cube.layout import CODEC, NewShards, zarr_store
 from geocube_ml.files import Place, below, discard, place
 from geocube_ml.sim.best import clear_series
 from geocube_ml.sim.chance import generator, rough_surface
 from geocube_ml.spec.grid import StoreSpec
 from geocube_ml.spec.simulate import SimSpec
 from geocube_ml.spec.storage import StorageSpec
+from geocube_ml.store.layout import CODEC, NewShards, zarr_store
 from tests.servers.faults import S3Proxy
 from tests.servers.s3 import s3_server
 

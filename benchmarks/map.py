@@ -20,9 +20,7 @@ from numpy.typing import NDArray
 from benchmarks.measure import Result, speeds
 from benchmarks.synthetic import BANDS, CLASSES, MONTHS, make_cube
 from benchmarks.tiles import each_tile
-from geocube_ml.cube.coords import cube_coords
-from geocube_ml.cube.grid import Grid, Tile
-from geocube_ml.cube.store import CubeStore, Variable
+from geocube_ml.grid import Grid, Tile
 from geocube_ml.models.bundle import ModelBundle
 from geocube_ml.models.fit import Fit, FitSource
 from geocube_ml.models.network import NetworkClassifier, one_thread
@@ -31,6 +29,8 @@ from geocube_ml.models.tempcnn import TempCNN
 from geocube_ml.predict import map_attrs, predict_map
 from geocube_ml.spec.grid import StoreSpec
 from geocube_ml.spec.models import TempCNNSpec
+from geocube_ml.store.coords import cube_coords
+from geocube_ml.store.cube import CubeStore, Variable
 
 SIZE = 512
 CORES = len(os.sched_getaffinity(0))

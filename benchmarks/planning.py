@@ -30,10 +30,10 @@ import stac_geoparquet.arrow as stac_arrow
 from affine import Affine
 from odc.geo.geobox import GeoBox
 
-from geocube_ml.cube.grid import Grid
 from geocube_ml.cube.mosaic import make_mosaic
-from geocube_ml.cube.pin import PinnedItems
-from geocube_ml.cube.plan import price
+from geocube_ml.grid import Grid
+from geocube_ml.items.pin import PinnedItems
+from geocube_ml.price.plan import price
 from geocube_ml.raster import write_cog
 from geocube_ml.spec.grid import StoreSpec
 from geocube_ml.spec.period import PeriodSpec

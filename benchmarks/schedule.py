@@ -40,8 +40,8 @@ from geocube_ml.cluster import Workers, open_cluster
 from geocube_ml.cluster.attempt import attempt_elsewhere
 from geocube_ml.cluster.remote import DaskWorkers
 from geocube_ml.cluster.waves import Waves
-from geocube_ml.cube.grid import Tile
 from geocube_ml.errors import ReadError
+from geocube_ml.grid import Tile
 from geocube_ml.spec.cluster import ClusterSpec
 
 STATE = 4000

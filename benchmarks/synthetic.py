@@ -7,12 +7,12 @@ from pathlib import Path
 import numpy as np
 import xarray as xr
 
-from geocube_ml.cube.coords import cube_coords
-from geocube_ml.cube.grid import make_grid
-from geocube_ml.cube.store import CubeStore, Variable, open_cube
+from geocube_ml.grid import make_grid
 from geocube_ml.spec.grid import GridSpec, StoreSpec
 from geocube_ml.spec.labels import UNKNOWN, ClassScheme
 from geocube_ml.spec.period import PeriodSpec
+from geocube_ml.store.coords import cube_coords
+from geocube_ml.store.cube import CubeStore, Variable, open_cube
 
 MONTHS = PeriodSpec(start="2022-01", end="2022-12").steps
 BANDS = [f"b{number:02d}" for number in range(1, 11)]

@@ -6,7 +6,7 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 from geocube_ml.cluster import open_cluster
-from geocube_ml.cube.grid import Tile
+from geocube_ml.grid import Tile
 from geocube_ml.spec.cluster import ClusterSpec
 
 

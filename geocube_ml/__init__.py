@@ -14,50 +14,43 @@ _WHERE = {
     "ModelBundle": "models.bundle",
     "Recipe": "spec.recipe",
     "StorageSpec": "spec.storage",
-    "as_bands": "cube.views",
+    "as_bands": "views.bands",
     "evaluate_models": "evaluate",
-    "fill_gaps": "cube.gaps",
-    "find_items": "cube.catalog",
+    "fill_gaps": "views.gaps",
+    "find_items": "items.catalog",
     "gather_samples": "data.samples",
-    "indices": "cube.indices",
+    "indices": "views.indices",
     "lazy_cube": "cube.lazy",
     "make_archive": "sim",
-    "make_grid": "cube.grid",
+    "make_grid": "grid",
     "make_mosaic": "cube.mosaic",
-    "open_cube": "cube.store",
-    "pin_items": "cube.catalog",
+    "open_cube": "store.cube",
+    "pin_items": "items.catalog",
     "predict_map": "predict",
     "rasterize_labels": "labels.raster",
-    "read_items": "cube.catalog",
+    "read_items": "items.catalog",
     "read_labels": "labels.polygons",
     "read_recipe": "spec.recipe",
     "run_recipe": "steps.runner",
     "to_cog": "export.cog",
-    "to_decibel": "cube.views",
-    "to_physical": "cube.views",
-    "to_power": "cube.views",
+    "to_decibel": "views.bands",
+    "to_physical": "views.bands",
+    "to_power": "views.bands",
     "train_model": "train",
     "write_report": "report.page",
 }
 
 
 if TYPE_CHECKING:
-    from geocube_ml.cube.catalog import find_items as find_items
-    from geocube_ml.cube.catalog import pin_items as pin_items
-    from geocube_ml.cube.catalog import read_items as read_items
-    from geocube_ml.cube.gaps import fill_gaps as fill_gaps
-    from geocube_ml.cube.grid import make_grid as make_grid
-    from geocube_ml.cube.indices import indices as indices
     from geocube_ml.cube.lazy import lazy_cube as lazy_cube
     from geocube_ml.cube.mosaic import make_mosaic as make_mosaic
-    from geocube_ml.cube.store import open_cube as open_cube
-    from geocube_ml.cube.views import as_bands as as_bands
-    from geocube_ml.cube.views import to_decibel as to_decibel
-    from geocube_ml.cube.views import to_physical as to_physical
-    from geocube_ml.cube.views import to_power as to_power
     from geocube_ml.data.samples import gather_samples as gather_samples
     from geocube_ml.evaluate import evaluate_models as evaluate_models
     from geocube_ml.export.cog import to_cog as to_cog
+    from geocube_ml.grid import make_grid as make_grid
+    from geocube_ml.items.catalog import find_items as find_items
+    from geocube_ml.items.catalog import pin_items as pin_items
+    from geocube_ml.items.catalog import read_items as read_items
     from geocube_ml.labels.polygons import read_labels as read_labels
     from geocube_ml.labels.raster import rasterize_labels as rasterize_labels
     from geocube_ml.models.bundle import ModelBundle as ModelBundle
@@ -68,7 +61,14 @@ if TYPE_CHECKING:
     from geocube_ml.spec.recipe import read_recipe as read_recipe
     from geocube_ml.spec.storage import StorageSpec as StorageSpec
     from geocube_ml.steps.runner import run_recipe as run_recipe
+    from geocube_ml.store.cube import open_cube as open_cube
     from geocube_ml.train import train_model as train_model
+    from geocube_ml.views.bands import as_bands as as_bands
+    from geocube_ml.views.bands import to_decibel as to_decibel
+    from geocube_ml.views.bands import to_physical as to_physical
+    from geocube_ml.views.bands import to_power as to_power
+    from geocube_ml.views.gaps import fill_gaps as fill_gaps
+    from geocube_ml.views.indices import indices as indices
 
 __all__ = [
     "ModelBundle",

@@ -11,7 +11,7 @@ from affine import Affine
 from odc.geo.geobox import GeoBox
 from odc.geo.xr import xr_coords
 
-from geocube_ml.cube.store import open_cube
+from geocube_ml.store.cube import open_cube
 
 SHAPE = (8, 12)
 MONTHS = np.arange("2022-01", "2022-08", dtype="M8[M]").astype("M8[ns]")  # a start more

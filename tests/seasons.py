@@ -8,13 +8,13 @@ import xarray as xr
 from odc.geo.geobox import GeoBox
 from odc.geo.xr import xr_coords
 
-from geocube_ml.cube.grid import Grid
-from geocube_ml.cube.store import CubeStore, Variable, open_cube
 from geocube_ml.data.sources import described
+from geocube_ml.grid import Grid
 from geocube_ml.kernels.mask import has_data
 from geocube_ml.models.fit import Fit
 from geocube_ml.spec.grid import StoreSpec
 from geocube_ml.spec.labels import UNKNOWN, ClassScheme, ClassSpec
+from geocube_ml.store.cube import CubeStore, Variable, open_cube
 
 NAMES = ("winter wheat", "maize", "grassland", "forest")
 SHAPE = (37, 53)  # not a whole number of any chunks

@@ -5,7 +5,7 @@ import zarr
 
 from benchmarks import layout
 from benchmarks.layout import CODECS, SHAPES, Found, Layout
-from geocube_ml.cube.layout import zarr_store
+from geocube_ml.store.layout import zarr_store
 
 
 def test_the_data_look_like_a_cube():

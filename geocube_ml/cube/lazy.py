@@ -17,10 +17,10 @@ import xarray as xr
 from numpy.typing import NDArray
 
 from geocube_ml.cube.compose import by_band
-from geocube_ml.cube.coords import CLEAR_ATTRS, band_attrs, cube_coords
 from geocube_ml.cube.mosaic import Mosaic
 from geocube_ml.errors import GridMismatch, InputError
 from geocube_ml.spec.base import digest
+from geocube_ml.store.coords import CLEAR_ATTRS, band_attrs, cube_coords
 
 
 def lazy_cube(mosaics: Mapping[str, Mosaic]) -> xr.Dataset:

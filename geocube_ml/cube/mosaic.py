@@ -18,7 +18,6 @@ import shapely
 from numpy.typing import NDArray
 
 from geocube_ml.cube.compose import by_band, compose, look, rim_of
-from geocube_ml.cube.grid import Grid
 from geocube_ml.cube.observe import (
     CannotRead,
     LeftOut,
@@ -29,6 +28,7 @@ from geocube_ml.cube.observe import (
 )
 from geocube_ml.cube.scenes import Granule, Scene, scenes_by_step, time_steps
 from geocube_ml.errors import ReadError
+from geocube_ml.grid import Grid
 from geocube_ml.kernels.terrain import terrain
 from geocube_ml.spec.base import digest
 from geocube_ml.spec.composite import CompositeSpec, MedianSpec

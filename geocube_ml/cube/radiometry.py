@@ -32,8 +32,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from geocube_ml.cube.items import BOA_OFFSET, Offset
 from geocube_ml.errors import GeocubeError, InputError, ReadError
+from geocube_ml.items.item import BOA_OFFSET, Offset
 from geocube_ml.kernels.mask import has_data
 from geocube_ml.raster import read_overview
 from geocube_ml.spec.source import SourceSpec

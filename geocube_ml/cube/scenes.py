@@ -16,7 +16,7 @@ from odc.geo.geobox import GeoBox
 from odc.geo.geom import Geometry
 from shapely.affinity import affine_transform
 
-from geocube_ml.cube.items import (
+from geocube_ml.items.item import (
     Offset,
     asset_href,
     boa_offset,

@@ -13,8 +13,8 @@ import shapely
 from numpy.typing import NDArray
 from pyproj import CRS, Proj
 
-from geocube_ml.cube.grid import Grid
 from geocube_ml.errors import InputError
+from geocube_ml.grid import Grid
 from geocube_ml.kernels.polygons import burn, inset, overlaps
 from geocube_ml.labels.vector import read_vector
 from geocube_ml.spec.labels import UNKNOWN, ClassScheme, ClassSpec, LabelsSpec

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from odc.geo.geobox import GeoBox
 from odc.geo.xr import xr_coords
 
-from geocube_ml.cube.grid import Grid, Tile
+from geocube_ml.grid import Grid, Tile
 from geocube_ml.kernels.polygons import burn
 from geocube_ml.labels.polygons import Labels
 from geocube_ml.spec.labels import UNKNOWN

@@ -12,14 +12,12 @@ from typing import Any
 
 import numpy as np
 
-from geocube_ml.cube.coords import CLEAR_ATTRS, CLEAR_FILL, band_attrs, cube_coords
-from geocube_ml.cube.grid import Tile
 from geocube_ml.cube.mosaic import Mosaic, make_mosaic
-from geocube_ml.cube.plan import Price, missing_files, price
-from geocube_ml.cube.store import Variable, open_cube
 from geocube_ml.errors import MissingError
 from geocube_ml.files import Place, below, names, read_json, write_json
 from geocube_ml.files import discard as remove
+from geocube_ml.grid import Tile
+from geocube_ml.price.plan import Price, missing_files, price
 from geocube_ml.raster import counted
 from geocube_ml.spec.base import digest
 from geocube_ml.spec.cluster import THREADS
@@ -28,6 +26,8 @@ from geocube_ml.steps.job import Job
 from geocube_ml.steps.overviews import Layer, write_overviews
 from geocube_ml.steps.radiometry import checked_offsets
 from geocube_ml.steps.tiles import Pixels, Unit
+from geocube_ml.store.coords import CLEAR_ATTRS, CLEAR_FILL, band_attrs, cube_coords
+from geocube_ml.store.cube import Variable, open_cube
 
 _LISTED = 20  # items that are left out, by name, in an attribute
 

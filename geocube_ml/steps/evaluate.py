@@ -13,8 +13,6 @@ import xarray as xr
 from numpy.typing import NDArray
 from odc.geo.geobox import GeoBox
 
-from geocube_ml.cube.grid import Tile
-from geocube_ml.cube.store import open_cube
 from geocube_ml.errors import InputError, MissingError, TilesFailed
 from geocube_ml.evaluate import (
     BOUND,
@@ -28,6 +26,7 @@ from geocube_ml.evaluate import (
 )
 from geocube_ml.files import Place, content_digest, write_json
 from geocube_ml.files import discard as remove
+from geocube_ml.grid import Tile
 from geocube_ml.models.bundle import ModelBundle
 from geocube_ml.raster import distrust, from_raster, read_onto
 from geocube_ml.spec.base import digest
@@ -37,6 +36,7 @@ from geocube_ml.spec.storage import StorageSpec
 from geocube_ml.steps.job import Job
 from geocube_ml.steps.samples import open_samples, read_samples
 from geocube_ml.steps.tiles import causes
+from geocube_ml.store.cube import open_cube
 
 T = TypeVar("T")
 R = TypeVar("R")

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from typing import Any
 
-from geocube_ml.cube.store import open_cube
 from geocube_ml.export.cog import to_cog
 from geocube_ml.files import Place
 from geocube_ml.files import discard as remove
 from geocube_ml.steps.job import Job
+from geocube_ml.store.cube import open_cube
 
 
 def inputs(job: Job) -> dict[str, Any]:

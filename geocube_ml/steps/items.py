@@ -9,10 +9,10 @@ from typing import TYPE_CHECKING, Any
 import pystac
 from odc.geo.geom import Geometry
 
-from geocube_ml.cube.catalog import find_items, items_digest, pin_items, read_items
-from geocube_ml.cube.pin import PinnedItems, whole_items
 from geocube_ml.errors import NoItemsError
 from geocube_ml.files import content_digest, read_json, write_json
+from geocube_ml.items.catalog import find_items, items_digest, pin_items, read_items
+from geocube_ml.items.pin import PinnedItems, whole_items
 from geocube_ml.spec.period import PeriodSpec
 from geocube_ml.spec.source import SourceSpec
 

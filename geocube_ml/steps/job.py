@@ -11,16 +11,16 @@ from typing import Any
 import pystac
 
 from geocube_ml.cluster import Workers, cores
-from geocube_ml.cube.grid import Grid, make_grid
-from geocube_ml.cube.store import CubeStore
 from geocube_ml.errors import MissingError, SpecError
 from geocube_ml.files import PARTIAL, Place, discard, is_remote, place, sweep
+from geocube_ml.grid import Grid, make_grid
 from geocube_ml.spec.base import digest
 from geocube_ml.spec.labels import LabelsSpec
 from geocube_ml.spec.recipe import Recipe
 from geocube_ml.steps.items import Found, pinned
 from geocube_ml.steps.records import Grows, Records
 from geocube_ml.steps.tiles import TileTask, TileWriter, Unit, Work, write_tiles
+from geocube_ml.store.cube import CubeStore
 
 Note = Callable[[int, int], None]
 

@@ -5,16 +5,16 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any
 
-from geocube_ml.cube.coords import cube_coords
-from geocube_ml.cube.grid import Tile
-from geocube_ml.cube.store import Variable
 from geocube_ml.files import Place, content_digest, whole_file
+from geocube_ml.grid import Tile
 from geocube_ml.labels.polygons import Labels, read_labels
 from geocube_ml.labels.raster import NO_POLYGON, LabelBurner, LabelPatch, label_attrs
 from geocube_ml.labels.vector import vector_parts
 from geocube_ml.spec.labels import UNKNOWN
 from geocube_ml.steps.job import Job
 from geocube_ml.steps.tiles import Pixels
+from geocube_ml.store.coords import cube_coords
+from geocube_ml.store.cube import Variable
 
 _VARIABLES = ("label", "polygon")
 

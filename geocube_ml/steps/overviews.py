@@ -7,19 +7,19 @@ from dataclasses import dataclass
 
 import xarray as xr
 
-from geocube_ml.cube.coords import cube_coords
-from geocube_ml.cube.grid import Tile
-from geocube_ml.cube.layout import Variable
-from geocube_ml.cube.overviews import (
+from geocube_ml.grid import Tile
+from geocube_ml.spec.period import TimeStep
+from geocube_ml.steps.job import Job
+from geocube_ml.steps.tiles import Pixels, Unit
+from geocube_ml.store.coords import cube_coords
+from geocube_ml.store.layout import Variable
+from geocube_ml.store.overviews import (
     OverviewWork,
     overview_levels,
     overview_store,
     overview_variables,
     pyramid,
 )
-from geocube_ml.spec.period import TimeStep
-from geocube_ml.steps.job import Job
-from geocube_ml.steps.tiles import Pixels, Unit
 
 
 @dataclass(frozen=True)

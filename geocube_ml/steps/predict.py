@@ -9,16 +9,16 @@ from typing import Any
 import numpy as np
 import xarray as xr
 
-from geocube_ml.cube.coords import cube_coords, text_coord
-from geocube_ml.cube.grid import Tile
-from geocube_ml.cube.store import Variable, open_cube
 from geocube_ml.files import Place
+from geocube_ml.grid import Tile
 from geocube_ml.kernels.scaling import PROB_NODATA
 from geocube_ml.models.bundle import ModelBundle
 from geocube_ml.predict import check_cube, map_attrs, predict_map
 from geocube_ml.spec.labels import UNKNOWN
 from geocube_ml.steps.job import Job
 from geocube_ml.steps.tiles import Pixels
+from geocube_ml.store.coords import cube_coords, text_coord
+from geocube_ml.store.cube import Variable, open_cube
 
 
 def inputs(job: Job) -> dict[str, Any]:

@@ -8,12 +8,12 @@ from typing import Any
 import pandas as pd
 
 import geocube_ml
-from geocube_ml.cube.store import open_cube
 from geocube_ml.files import Place, local_copy, read_json
 from geocube_ml.files import discard as remove
 from geocube_ml.report.page import write_report
 from geocube_ml.steps.job import Job
 from geocube_ml.steps.samples import open_samples
+from geocube_ml.store.cube import open_cube
 
 
 def inputs(job: Job) -> dict[str, Any]:

@@ -7,12 +7,12 @@ from typing import Any
 import numpy as np
 import xarray as xr
 
-from geocube_ml.cube.store import open_cube, zarr_store
 from geocube_ml.data.samples import HOLDOUT, gather_samples
 from geocube_ml.errors import MissingError
 from geocube_ml.files import Place, whole_folder
 from geocube_ml.files import discard as remove
 from geocube_ml.steps.job import Job
+from geocube_ml.store.cube import open_cube, zarr_store
 
 _ROWS = 65_536  # samples in a chunk of the table
 

@@ -15,10 +15,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from geocube_ml.cluster import Failure, Workers
-from geocube_ml.cube.grid import Tile
-from geocube_ml.cube.store import CubeStore
 from geocube_ml.errors import GeocubeError, TilesFailed
 from geocube_ml.files import Place, read_json, redacted, storage_error, write_json
+from geocube_ml.grid import Tile
+from geocube_ml.store.cube import CubeStore
 
 _SHOWN = 5  # causes that are told, and tiles of each
 

@@ -10,11 +10,11 @@ from hypothesis import strategies as st
 from pydantic import TypeAdapter
 from scipy import optimize
 
-from geocube_ml.cube.catalog import find_items
-from geocube_ml.cube.grid import Grid
 from geocube_ml.cube.lazy import lazy_cube
 from geocube_ml.cube.mosaic import make_mosaic
 from geocube_ml.errors import GridMismatch
+from geocube_ml.grid import Grid
+from geocube_ml.items.catalog import find_items
 from geocube_ml.spec.composite import CompositeSpec
 from geocube_ml.spec.grid import StoreSpec
 from geocube_ml.spec.period import PeriodSpec

@@ -18,13 +18,13 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from geocube_ml.cube import observe as observe_module
-from geocube_ml.cube.catalog import find_items
-from geocube_ml.cube.grid import Grid, make_grid
 from geocube_ml.cube.lazy import lazy_cube
 from geocube_ml.cube.mosaic import LeftOut, make_mosaic
 from geocube_ml.cube.observe import Observer, Window
 from geocube_ml.cube.scenes import scenes_by_step
 from geocube_ml.errors import AccessError, InputError, MissingError, ReadError
+from geocube_ml.grid import Grid, make_grid
+from geocube_ml.items.catalog import find_items
 from geocube_ml.spec.grid import GridSpec, StoreSpec
 from geocube_ml.spec.period import PeriodSpec
 from geocube_ml.spec.source import ItemsSpec, SourceSpec
@@ -370,8 +370,8 @@ def test_reading_a_tile_opens_each_mask_once(mosaic, reads):
 
 SCRIPT = """
 import json, sys
-from geocube_ml.cube.catalog import find_items
-from geocube_ml.cube.grid import make_grid
+from geocube_ml.items.catalog import find_items
+from geocube_ml.grid import make_grid
 from geocube_ml.cube.lazy import lazy_cube
 from geocube_ml.cube.mosaic import make_mosaic
 from geocube_ml.spec.grid import GridSpec, StoreSpec

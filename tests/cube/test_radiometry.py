@@ -13,7 +13,6 @@ from hypothesis import given
 from hypothesis import strategies as st
 from odc.geo.geobox import GeoBox
 
-from geocube_ml.cube.items import Offset, boa_offset
 from geocube_ml.cube.radiometry import (
     Evidence,
     examine,
@@ -21,8 +20,9 @@ from geocube_ml.cube.radiometry import (
     summary,
     told,
 )
-from geocube_ml.cube.stored import parse_item
 from geocube_ml.errors import InputError, MissingError, ReadError
+from geocube_ml.items.item import Offset, boa_offset
+from geocube_ml.items.stored import parse_item
 from geocube_ml.raster import write_cog
 from geocube_ml.spec.sensor import SensorSpec
 from geocube_ml.spec.source import ItemsSpec, SourceSpec

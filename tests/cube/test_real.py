@@ -4,10 +4,10 @@ import numpy as np
 import pytest
 import rasterio
 
-from geocube_ml.cube.catalog import find_items
-from geocube_ml.cube.grid import make_grid
-from geocube_ml.cube.items import asset_geobox
 from geocube_ml.cube.mosaic import make_mosaic
+from geocube_ml.grid import make_grid
+from geocube_ml.items.catalog import find_items
+from geocube_ml.items.item import asset_geobox
 from geocube_ml.spec.grid import GridSpec, StoreSpec
 from geocube_ml.spec.period import PeriodSpec
 from geocube_ml.spec.sensor import SensorSpec

@@ -11,7 +11,7 @@ import pytest
 import yaml
 
 import geocube_ml
-from geocube_ml.cube.stored import quiet
+from geocube_ml.items.stored import quiet
 from geocube_ml.run import main
 from geocube_ml.spec.recipe import Recipe, read_recipe
 

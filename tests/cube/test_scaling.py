@@ -11,9 +11,9 @@ from affine import Affine
 from odc.geo.geobox import GeoBox
 
 from geocube_ml.cube import observe
-from geocube_ml.cube.grid import Grid
 from geocube_ml.cube.lazy import lazy_cube
 from geocube_ml.cube.mosaic import make_mosaic
+from geocube_ml.grid import Grid
 from geocube_ml.spec.grid import StoreSpec
 from geocube_ml.spec.period import PeriodSpec
 from geocube_ml.spec.sensor import SensorSpec

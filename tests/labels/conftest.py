@@ -8,7 +8,7 @@ import geopandas as gpd
 import pytest
 import shapely
 
-from geocube_ml.cube.grid import make_grid
+from geocube_ml.grid import make_grid
 from geocube_ml.spec.grid import GridSpec, StoreSpec
 from geocube_ml.spec.labels import LabelsSpec
 

@@ -7,9 +7,9 @@ import pyproj
 import pytest
 import shapely
 
-from geocube_ml.cube.catalog import find_items
-from geocube_ml.cube.grid import Grid, make_grid
 from geocube_ml.errors import InputError, MissingError
+from geocube_ml.grid import Grid, make_grid
+from geocube_ml.items.catalog import find_items
 from geocube_ml.labels.polygons import read_labels
 from geocube_ml.labels.raster import rasterize_labels
 from geocube_ml.spec.grid import GridSpec, StoreSpec

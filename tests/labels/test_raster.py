@@ -7,7 +7,7 @@ import shapely
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from geocube_ml.cube.grid import Grid
+from geocube_ml.grid import Grid
 from geocube_ml.labels.polygons import read_labels
 from geocube_ml.labels.raster import LabelBurner, label_attrs, rasterize_labels
 from geocube_ml.spec.grid import StoreSpec

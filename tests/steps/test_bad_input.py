@@ -166,7 +166,7 @@ def test_a_full_disk_is_told_from_other_failures(recipe, capsys, monkeypatch):
     def full(*_: Any) -> None:
         raise OSError(errno.ENOSPC, "No space left on device")
 
-    monkeypatch.setattr("geocube_ml.cube.store.CubeStore.write", full)
+    monkeypatch.setattr("geocube_ml.store.cube.CubeStore.write", full)
     assert "is full" in refused(recipe(), capsys, "cube")
 
 

@@ -10,9 +10,9 @@ import numpy as np
 import pytest
 import xarray as xr
 
-from geocube_ml.cube.store import CubeStore, open_cube
 from geocube_ml.run import main
 from geocube_ml.steps import tiles
+from geocube_ml.store.cube import CubeStore, open_cube
 from tests.steps.conftest import tree
 
 NO_LABELS = {"labels": None, "evaluate": None, "store": {"chunk": 32, "shard": 64, "tile": 64,

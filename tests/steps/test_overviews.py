@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import numpy as np
 
-from geocube_ml.cube.store import open_cube
 from geocube_ml.run import main
+from geocube_ml.store.cube import open_cube
 from tests.steps.conftest import tree
 
 LARGE = {

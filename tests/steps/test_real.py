@@ -9,12 +9,12 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from geocube_ml.cube.store import open_cube
 from geocube_ml.errors import InputError
 from geocube_ml.files import read_json
 from geocube_ml.spec.recipe import Recipe, read_recipe
 from geocube_ml.steps.progress import Reporter
 from geocube_ml.steps.runner import run_recipe
+from geocube_ml.store.cube import open_cube
 
 ROOT = Path(__file__).parents[2]
 DATA = Path(os.environ.get("GEOCUBE_ML_DATA") or ROOT.parent / "shared" / "data")

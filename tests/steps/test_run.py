@@ -18,10 +18,10 @@ import rioxarray  # noqa: F401  registers .rio
 import xarray as xr
 import yaml
 
-from geocube_ml.cube.store import open_cube
 from geocube_ml.errors import InputError
 from geocube_ml.run import main
 from geocube_ml.steps import runner
+from geocube_ml.store.cube import open_cube
 from tests.servers.process import wait_until
 from tests.steps.conftest import stamps, tree
 

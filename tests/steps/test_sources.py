@@ -7,9 +7,9 @@ import pytest
 import rasterio
 import yaml
 
-from geocube_ml.cube.store import open_cube
 from geocube_ml.files import read_json
 from geocube_ml.run import main
+from geocube_ml.store.cube import open_cube
 
 DEM = {
     "title": "Terrain", "dtype": "float32", "nodata": -9999, "units": "m", "static": True,

@@ -13,13 +13,13 @@ import numpy as np
 import pytest
 import xarray as xr
 
-from geocube_ml.cube.grid import Tile, make_grid
-from geocube_ml.cube.store import CubeStore, open_cube
 from geocube_ml.errors import FullDisk, ReadError, StorageError
 from geocube_ml.files import read_json
+from geocube_ml.grid import Tile, make_grid
 from geocube_ml.run import main
 from geocube_ml.spec.recipe import read_recipe
 from geocube_ml.steps.tiles import content_hash
+from geocube_ml.store.cube import CubeStore, open_cube
 from tests.steps.conftest import stamps, tree
 
 Recipe = Callable[..., Path]

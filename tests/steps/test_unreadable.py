@@ -10,13 +10,13 @@ from typing import NamedTuple
 import numpy as np
 import pytest
 
-from geocube_ml.cube.catalog import find_items
-from geocube_ml.cube.grid import make_grid
 from geocube_ml.cube.mosaic import make_mosaic
-from geocube_ml.cube.store import open_cube
 from geocube_ml.files import read_json
+from geocube_ml.grid import make_grid
+from geocube_ml.items.catalog import find_items
 from geocube_ml.run import main
 from geocube_ml.spec.recipe import read_recipe
+from geocube_ml.store.cube import open_cube
 from tests.steps.conftest import by_size, cut_short, stamps, tree
 
 Recipe = Callable[..., Path]

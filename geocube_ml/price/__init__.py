@@ -1,0 +1,1 @@
+"""What a cube takes, before a pixel is read."""

@@ -1,0 +1,1 @@
+"""The cube on a disk or in an object store."""

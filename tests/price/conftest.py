@@ -1,0 +1,3 @@
+"""Archives to read from."""
+
+from tests.archives import *  # noqa: F403  fixtures
