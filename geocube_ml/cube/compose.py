@@ -6,7 +6,7 @@ few planes are held at a time; the other composites see all bands of an observat
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from datetime import date, timedelta
 from itertools import groupby
@@ -15,7 +15,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from geocube_ml.cube.observe import Observer, Window, trimmed
+from geocube_ml.cube.observe import Layer, Observer, Window, trimmed
 from geocube_ml.cube.scenes import Granule, Scene
 from geocube_ml.kernels.best import best_pixel, cloud_distance, score
 from geocube_ml.kernels.composite import clear_mean, clear_median
@@ -26,12 +26,16 @@ from geocube_ml.spec.composite import BestSpec, CompositeSpec, GeomedianSpec, Me
 from geocube_ml.spec.period import TimeStep
 from geocube_ml.spec.sensor import BandSpec, SensorSpec
 
+_PIXELS = 262_144  # of one band that are composited at a time
+
 
 @dataclass(frozen=True)
 class Seen:
     """What is known of a scene in a window before its bands are read."""
 
     day: str
+    cloud_cover: float | None
+    """Of the whole scene, by its catalogue."""
     granules: tuple[tuple[Granule, NDArray[np.bool_]], ...]
     """Each with its (y, x) clear mask."""
     distance: NDArray[np.float32] | None
@@ -68,7 +72,7 @@ def look(
         unclear = np.logical_or.reduce([unclear for _, unclear in masks]) & ~clear
         distance = trimmed(cloud_distance(unclear, rim), rim)
     pairs = zip(granules, (trimmed(clear, rim) for clear, _ in masks), strict=True)
-    return Seen(scene.day, tuple(pairs), distance)
+    return Seen(scene.day, scene.cloud_cover, tuple(pairs), distance)
 
 
 def compose(
@@ -80,14 +84,14 @@ def compose(
     spec: CompositeSpec,
     *,
     into: NDArray[Any],
-) -> NDArray[np.bool_]:
+) -> NDArray[np.uint16]:
     """Composite the scenes of one step.
 
     Parameters
     ----------
     observer : Observer
     seen : sequence of Seen
-        In the order of their days; scenes without a clear pixel may be left out.
+        In the order of their days, each with a clear pixel.
     bands : sequence of BandSpec
     window : Window
     step : TimeStep
@@ -97,48 +101,66 @@ def compose(
 
     Returns
     -------
-    (scene, y, x) bool
-        Where the first band of a scene counts.
+    (y, x) uint16
+        Number of scenes of which the first band counts; 0 where a mask counts them.
     """
-    nodata, groups = observer.sensor.nodata, by_asset(bands)
-    counted = np.zeros((len(seen), *window.shape), bool)
-    if by_band(spec):
-        for group in groups:
-            planes, clear = _stack(observer, seen, [bands[at] for at in group], window)
-            if 0 in group:
-                counted = clear[:, group.index(0)]
-            into[group] = _in_power(observer.sensor, planes, clear, nodata, spec)
-        return counted
-    planes = np.empty((len(seen), len(bands), *window.shape), into.dtype)
-    every = np.ones((len(seen), *window.shape), bool)
-    for group in groups:
-        planes[:, group], clear = _stack(observer, seen, [bands[at] for at in group], window)
-        every &= clear.all(axis=1)
-        if 0 in group:
-            counted = clear[:, group.index(0)]
-    into[:] = _in_power(
-        observer.sensor, planes, every, nodata, spec,
-        _scores(seen, step, spec) if isinstance(spec, BestSpec) else None,
-    )  # fmt: skip
-    return counted
+    count = np.zeros(window.shape, np.uint16)
+    groups = by_asset(bands)
+    scores = _scores(seen, step, spec) if isinstance(spec, BestSpec) else None
+    alone = by_band(spec)
+    for together in ([group] for group in groups) if alone else [groups]:
+        read = [
+            [
+                observer.layers(
+                    scene.granules, [bands[at] for at in group], window, every=not alone
+                )
+                for group in together
+            ]
+            for scene in seen
+        ]
+        places = [at for group in together for at in group]
+        for rows in _few_rows(window.shape, len(places)):
+            planes, clear = _stacked(observer, read, rows, len(places), alone=alone)
+            if 0 in places and not observer.sensor.seen_by_mask:
+                first = clear[:, places.index(0)] if alone else clear
+                count[rows] = first.sum(axis=0, dtype=np.uint16)
+            ranked = None if scores is None else scores[:, rows]
+            into[places, rows] = _in_power(observer.sensor, planes, clear, spec, ranked)
+    return count
 
 
-def _stack(
-    observer: Observer, seen: Sequence[Seen], bands: Sequence[BandSpec], window: Window
-) -> tuple[NDArray[Any], NDArray[np.bool_]]:
-    """(scene, band, y, x) values and where they count."""
-    planes = np.empty((len(seen), len(bands), *window.shape), observer.sensor.dtype)
-    clear = np.empty(planes.shape, bool)
-    for at, scene in enumerate(seen):
-        planes[at], clear[at] = observer.fused(scene.granules, bands, window)
-    return planes, clear
+def _few_rows(shape: tuple[int, int], n: int) -> Iterator[slice]:
+    """Rows of a window, so few at a time that what is made of them stays in the cache."""
+    rows, cols = shape
+    few = max(_PIXELS // (cols * n), 1)
+    for start in range(0, rows, few):
+        yield slice(start, min(start + few, rows))
+
+
+def _stacked(
+    observer: Observer, read: Sequence[Sequence[Sequence[Layer]]], rows: slice, n_band: int,
+    *, alone: bool,
+) -> tuple[NDArray[Any], NDArray[np.bool_]]:  # fmt: skip
+    """(scene, band, y, x) values of some rows, and where they count; of bands together without
+    the axis of bands.
+    """
+    size = (rows.stop - rows.start, read[0][0][0].mask.shape[1])
+    values = np.empty((len(read), n_band, *size), observer.sensor.dtype)
+    clear = np.empty(values.shape if alone else (len(read), *size), bool)
+    for at, groups in enumerate(read):
+        if alone:
+            observer.fuse(groups[0], rows, values[at], clear[at])
+        else:
+            observer.fuse_jointly(groups, rows, values[at], clear[at])
+    return values, clear
 
 
 def _in_power(
-    sensor: SensorSpec, planes: NDArray[Any], clear: NDArray[np.bool_], nodata: float,
-    spec: CompositeSpec, scores: NDArray[np.float32] | None = None,
+    sensor: SensorSpec, planes: NDArray[Any], clear: NDArray[np.bool_], spec: CompositeSpec,
+    scores: NDArray[np.float32] | None,
 ) -> NDArray[Any]:  # fmt: skip
     """(band, y, x) composite; of radar in linear power, and then as the cube holds it."""
+    nodata = sensor.nodata
     if sensor.power == "decibel":
         planes = to_power(planes, nodata)
     values = _composite(planes, clear, nodata, spec, sensor.scale, scores)
@@ -173,8 +195,7 @@ def _scores(seen: Sequence[Seen], step: TimeStep, spec: BestSpec) -> NDArray[np.
     for scene in seen:
         at = date.fromisoformat(scene.day) - step.start if scene.day else timedelta(0)
         days = at / timedelta(days=1) + 0.5 - length / 2 if scene.day else 0.0
-        covers = [g.cloud_cover for g, _ in scene.granules if g.cloud_cover is not None]
-        cover = 1 - sum(covers) / len(covers) if covers else 0.0
+        cover = 0.0 if scene.cloud_cover is None else 1 - scene.cloud_cover
         shape = scene.granules[0][1].shape
         distance = scene.distance
         if distance is None:

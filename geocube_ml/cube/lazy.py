@@ -140,7 +140,8 @@ class _Counts:
 
     def __getitem__(self, key: Any) -> NDArray[np.uint8]:
         (*steps, y, x), within = _spans(key, self.shape)
-        bands = () if self.mosaic.source.sensor.mask else (0,)  # without a mask data are counted
+        # without a mask that knows where nothing was observed, data are counted
+        bands = () if self.mosaic.source.sensor.seen_by_mask else (0,)
         found = self.mosaic.read(_steps(steps), bands, y, x)[1]
         return np.asarray((found if steps else found[0])[within])
 

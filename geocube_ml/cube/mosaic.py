@@ -83,7 +83,7 @@ class Mosaic:
     def digest(self) -> str:
         """Changes with everything that changes a pixel but the grid's place."""
         granules = [
-            (name, scene.day, g.id, sorted(g.hrefs.items()), g.offset.counts)
+            (name, scene.day, scene.cloud_cover, g.id, sorted(g.hrefs.items()), g.offset.counts)
             for name, scenes in self.scenes.items()
             for scene in scenes
             for g in scene.granules
@@ -95,14 +95,15 @@ class Mosaic:
         rim = self.rim
         window = shapely.box(x.start - rim, y.start - rim, x.stop + rim, y.stop + rim)
         tree, places = self._granules
-        near: dict[tuple[str, str], list[Granule]] = {}
+        near: dict[tuple[str, str], tuple[Scene, list[Granule]]] = {}
         for at in np.sort(tree.query(window, predicate="intersects")):
-            step, day, granule = places[at]
+            step, scene, granule = places[at]
             cut = replace(granule, outline=granule.outline.intersection(window))
-            near.setdefault((step, day), []).append(cut)
+            near.setdefault((step, scene.day), (scene, []))[1].append(cut)
         scenes: dict[str, tuple[Scene, ...]] = {}
-        for (step, day), granules in near.items():
-            scenes[step] = (*scenes.get(step, ()), Scene(day, tuple(granules)))
+        for (step, _), (scene, granules) in near.items():
+            some = replace(scene, granules=tuple(granules))
+            scenes[step] = (*scenes.get(step, ()), some)
         return replace(self, scenes=scenes)
 
     def during(self, steps: slice) -> Mosaic:
@@ -112,10 +113,10 @@ class Mosaic:
         return replace(self, steps=some, scenes=scenes)
 
     @cached_property
-    def _granules(self) -> tuple[shapely.STRtree, list[tuple[str, str, Granule]]]:
+    def _granules(self) -> tuple[shapely.STRtree, list[tuple[str, Scene, Granule]]]:
         """Granules by place: a country has 100,000, and each of its tiles asks for a few."""
         places = [
-            (step, scene.day, granule)
+            (step, scene, granule)
             for step, scenes in self.scenes.items()
             for scene in scenes
             for granule in scene.granules
@@ -201,6 +202,7 @@ class Mosaic:
     ) -> None:
         """One step's (band, y, x) values and (y, x) count."""
         sensor, edge = self.source.sensor, self._edge(bands)
+        into[:], count[:] = sensor.nodata, 0  # of a try that an item was left out of after
         observer = Observer(sensor, self.grid.geobox, self.storage, self.unreadable, self.waits)
         wide = window.padded(edge)
         found = [look(observer, *scene, wide, self.composite) for scene in scenes]
@@ -214,13 +216,12 @@ class Mosaic:
         every = list(places)
         as_asked = every == list(bands) and not edge
         made = into if as_asked else np.full((len(every), *wide.shape), sensor.nodata, sensor.dtype)
-        counted = np.zeros((0, *wide.shape), bool)
+        total = np.zeros(wide.shape, np.uint16)
         if used:
-            counted = compose(observer, used, every, wide, step, self.composite, into=made)
-        if sensor.mask:
-            counted = np.stack(clear) if clear else counted
-        total = trimmed(counted, edge).sum(axis=0, dtype=np.uint16)
-        count[:] = np.minimum(total, 255)
+            total = compose(observer, used, every, wide, step, self.composite, into=made)
+        if sensor.seen_by_mask and clear:
+            total = np.sum(clear, axis=0, dtype=np.uint16)
+        count[:] = np.minimum(trimmed(total, edge), 255)
         if as_asked:
             return
         spacing = abs(self.grid.geobox.resolution.x)

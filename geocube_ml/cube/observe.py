@@ -14,7 +14,7 @@ from odc.geo.geobox import GeoBox
 from geocube_ml.cube.scenes import Granule
 from geocube_ml.errors import AccessError, GeocubeError, MissingError, ReadError
 from geocube_ml.kernels.mask import bits_clear, has_data, is_clear, shrunk_and_grown, within
-from geocube_ml.kernels.radiometry import lower
+from geocube_ml.kernels.radiometry import lowered_data
 from geocube_ml.raster import read_onto
 from geocube_ml.spec.sensor import BandSpec, MaskSpec, SensorSpec
 from geocube_ml.spec.storage import StorageSpec
@@ -72,6 +72,18 @@ def trimmed(values: NDArray[Any], rim: int) -> NDArray[Any]:
 
 
 @dataclass(frozen=True)
+class Layer:
+    """What one granule gives to a scene, as it was read."""
+
+    values: NDArray[Any]
+    """(band, y, x) of the sensor's dtype, with what was added to its counts."""
+    mask: NDArray[np.bool_]
+    """(y, x) where it is clear."""
+    offset: int
+    """What was added to its counts."""
+
+
+@dataclass(frozen=True)
 class Observer:
     """Reads what granules show of windows of one grid."""
 
@@ -104,25 +116,15 @@ class Observer:
             seen &= ~trimmed(missing, rim)
         return clear, seen & ~clear
 
-    def bands(self, granule: Granule, bands: Sequence[BandSpec], window: Window) -> NDArray[Any]:
-        """(band, y, x) values of bands of one asset, of one way of resampling."""
-        sensor, first = self.sensor, bands[0]
-        values = self._load(
-            granule, first.asset, window, tuple(band.band for band in bands),
-            sensor.nodata, sensor.dtype, first.resampling, first.coarsening,
-        )  # fmt: skip
-        return lower(values, granule.offset.counts, sensor.nodata)
-
-    def fused(
+    def layers(
         self,
         granules: Sequence[tuple[Granule, NDArray[np.bool_]]],
         bands: Sequence[BandSpec],
         window: Window,
-    ) -> tuple[NDArray[Any], NDArray[np.bool_]]:
-        """One scene's values of bands of one asset, and where they count.
-
-        Where granules of a day overlap, the first that is clear and has data gives the pixel, a
-        band at a time.
+        *,
+        every: bool = False,
+    ) -> list[Layer]:
+        """Read bands of one asset of a scene, as far as they are needed.
 
         Parameters
         ----------
@@ -130,37 +132,98 @@ class Observer:
         bands : sequence of BandSpec
             Of one asset, of one way of resampling.
         window : Window
+        every : bool
+            Read every granule, also one that others before it leave nothing to.
 
         Returns
         -------
-        values : (band, y, x)
-            What lies where nothing counts has no meaning.
-        clear : (band, y, x) bool
+        list of Layer
         """
-        values: NDArray[Any] | None = None
-        clear = np.zeros((len(bands), *window.shape), bool)
+        sensor, first = self.sensor, bands[0]
+        found: list[Layer] = []
+        left: NDArray[np.bool_] | None = None
         for granule, mask in granules:
-            if not (mask & ~clear).any():
+            if not every and not (mask if left is None else mask & left).any():
                 continue
-            found = self.bands(granule, bands, window)
-            there = mask & has_data(found, self.sensor.nodata)
-            if values is None:
-                values, clear = found, there
-            else:
-                there &= ~clear
-                np.copyto(values, found, where=there)
-                clear |= there
-        if values is None:
-            values = np.full(clear.shape, self.sensor.nodata, self.sensor.dtype)
-        return values, clear
+            values = self._load(
+                granule, first.asset, window, tuple(band.band for band in bands),
+                sensor.nodata, sensor.dtype, first.resampling, first.coarsening,
+            )  # fmt: skip
+            found.append(Layer(values, mask, granule.offset.counts))
+            if not every and granule is not granules[-1][0]:
+                lacking = ~(mask & has_data(values, sensor.nodata).all(axis=0))
+                left = lacking if left is None else left & lacking
+        return found
+
+    def fuse(
+        self,
+        layers: Sequence[Layer],
+        rows: slice,
+        values: NDArray[Any],
+        clear: NDArray[np.bool_],
+    ) -> None:
+        """Some rows of one scene's values, and where they count.
+
+        Where granules of a day overlap, the first that is clear and has data gives the pixel, a
+        band at a time.
+
+        Parameters
+        ----------
+        layers : sequence of Layer
+        rows : slice
+        values, clear : (band, y, x)
+            Get the values, with what was added to counts taken off, and where they count.  What
+            lies where nothing counts has no meaning.
+        """
+        nodata = self.sensor.nodata
+        first, *others = layers
+        lowered_data(first.values[:, rows], first.offset, nodata, out=values)
+        np.logical_and(has_data(first.values[:, rows], nodata), first.mask[rows], out=clear)
+        for layer in others:
+            found = lowered_data(layer.values[:, rows], layer.offset, nodata)
+            there = has_data(layer.values[:, rows], nodata) & layer.mask[rows] & ~clear
+            np.copyto(values, found, where=there)
+            clear |= there
+
+    def fuse_jointly(
+        self,
+        groups: Sequence[Sequence[Layer]],
+        rows: slice,
+        values: NDArray[Any],
+        clear: NDArray[np.bool_],
+    ) -> None:
+        """As `fuse` for all bands together: each pixel is of one granule.
+
+        Parameters
+        ----------
+        groups : sequence of layers
+            Of each asset; every granule of the scene is in each, in one order.
+        rows : slice
+        values : (band, y, x)
+        clear : (y, x) bool
+            Where a granule is clear and has data in all bands.
+        """
+        nodata = self.sensor.nodata
+        clear[:] = False
+        for layers in zip(*groups, strict=True):
+            there = layers[0].mask[rows] & ~clear
+            for layer in layers:
+                there &= has_data(layer.values[:, rows], nodata).all(axis=0)
+            start = 0
+            for layer in layers:
+                stop = start + len(layer.values)
+                found = lowered_data(layer.values[:, rows], layer.offset, nodata)
+                np.copyto(values[start:stop], found, where=there)
+                start = stop
+            clear |= there
 
     def _mask(
         self, granule: Granule, mask: MaskSpec, window: Window
     ) -> tuple[NDArray[np.bool_], NDArray[np.bool_]]:
         """Where one mask says clear, and where it has no value."""
-        fill, dtype = _outside(mask)
+        fill = _outside(mask)
         values = self._load(
-            granule, mask.asset, window, (mask.band,), fill, dtype, "nearest", "nearest"
+            granule, mask.asset, window, (mask.band,), fill, None, "nearest", "nearest"
         )[0]
         missing = ~has_data(values, fill)
         if mask.clear:
@@ -174,7 +237,7 @@ class Observer:
 
     def _load(
         self, granule: Granule, asset: str, window: Window, bands: tuple[int, ...],
-        nodata: float, dtype: str, resampling: str, coarsening: str,
+        nodata: float, dtype: str | None, resampling: str, coarsening: str,
     ) -> NDArray[Any]:  # fmt: skip
         href = granule.hrefs[asset]
         try:
@@ -186,6 +249,7 @@ class Observer:
                 dtype=dtype,
                 resampling=resampling,
                 coarsening=coarsening,
+                own_nodata=dtype is not None,  # of a mask only what its description says counts
                 storage=self.storage,
             )
         except GeocubeError as error:
@@ -199,19 +263,11 @@ class Observer:
             raise told from error
 
 
-def _outside(mask: MaskSpec) -> tuple[float, str]:
-    """What a mask holds where it does not reach, and a dtype that has it and the mask's values."""
-    highest = max(mask.clear, default=0)
-    if mask.at_most is not None or mask.at_least is not None:
-        return (np.nan if mask.nodata is None else mask.nodata), "float32"
-    if mask.nodata is None:  # a value that no mask has
-        return -1, "int32" if highest <= _UINT8 and mask.clear else "int64"
-    if mask.clear and highest <= _UINT8 and 0 <= mask.nodata <= _UINT8:
-        return mask.nodata, "uint8"
-    return mask.nodata, "int64"
-
-
-_UINT8 = 255
+def _outside(mask: MaskSpec) -> float:
+    """What a mask holds where it does not reach: its nodata, or a value that no mask has."""
+    if mask.nodata is not None:
+        return mask.nodata
+    return -1 if mask.clear or mask.bits or mask.fields else np.nan
 
 
 def _of_one(error: GeocubeError) -> bool:

@@ -71,6 +71,9 @@ class Scene:
     day: str
     """``YYYY-MM-DD``, or nothing for items without a date."""
     granules: tuple[Granule, ...]
+    cloud_cover: float | None = None
+    """Mean of what its items' catalogue says is cloudy, 0 to 1; of all of them, whatever window is
+    looked at."""
 
     def within(self, y: slice, x: slice) -> tuple[Granule, ...]:
         """The granules that touch a window of the grid."""
@@ -128,7 +131,10 @@ def scenes_by_step(
             continue
         ordered = sorted(days[day], key=lambda pair: pair[1].id)
         ordered.sort(key=lambda pair: pair[0], reverse=True)
-        found[steps[at].name].append(Scene(day, tuple(granule for _, granule in ordered)))
+        granules = tuple(granule for _, granule in ordered)
+        covers = [g.cloud_cover for g in granules if g.cloud_cover is not None]
+        cloud_cover = sum(covers) / len(covers) if covers else None
+        found[steps[at].name].append(Scene(day, granules, cloud_cover))
     return {name: tuple(scenes) for name, scenes in found.items()}
 
 

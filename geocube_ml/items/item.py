@@ -23,6 +23,7 @@ Level-1C and Level-2A alike."""
 
 _FIRST_WITH = (4, 0)
 _MADE_BY_USERS = (99, 99)  # whichever processor: the number says nothing of the offset
+_A_DAY = timedelta(hours=23, minutes=59)
 _HALF_GLOBE = 180.0  # degrees
 _STORAGE = StorageSpec()
 
@@ -174,16 +175,22 @@ def _is_other(properties: dict[str, Any]) -> bool:
 def solar_day(item: pystac.Item) -> str:
     """The local solar date, ``YYYY-MM-DD``: one overpass never straddles it.
 
+    Of an item without ``datetime`` whose interval is of a day or more, the date that it starts.
+
     Raises
     ------
     InputError
         The item has no date.
     """
-    when = item.datetime or item.common_metadata.start_datetime
+    when, until = item.datetime, None
+    if when is None:
+        when, until = item.common_metadata.start_datetime, item.common_metadata.end_datetime
     if when is None:
         raise InputError(
             f"Item {item.id} has neither datetime nor start_datetime. Add one, or leave it out."
         )
+    if until is not None and _utc(until) - _utc(when) >= _A_DAY:
+        return _utc(when).date().isoformat()  # of a composite: its first day as it stands
     west, _, east, _ = footprint_bounds(item)
     east = east + 360 if east < west else east  # across the antimeridian
     return (_utc(when) + timedelta(hours=(west + east) / 2 / 15)).date().isoformat()

@@ -37,9 +37,43 @@ def lower(values: NDArray[Any], by: int, nodata: float) -> NDArray[Any]:
     """
     if by == 0:
         return values
-    info = np.iinfo(values.dtype)
+    return where(has_data(values, nodata), lowered_data(values, by, nodata), values)
+
+
+def lowered_data(
+    values: NDArray[Any], by: int, nodata: float, *, out: NDArray[Any] | None = None
+) -> NDArray[Any]:
+    """As `lower` where there is data, and anything elsewhere: in a third of the time.
+
+    Parameters
+    ----------
+    values, by, nodata
+        As of `lower`.
+    out : array of the same shape and dtype, optional
+        Gets the result; must not be `values`.
+
+    Returns
+    -------
+    array of the same shape and dtype
+
+    Examples
+    --------
+    >>> lowered_data(np.uint16([900, 1000, 3000]), by=1000, nodata=0)
+    array([   1,    1, 2000], dtype=uint16)
+    """
+    out = np.empty_like(values) if out is None else out
+    if by == 0:
+        out[...] = values
+        return out
+    raised, less = _bounds(values.dtype, by, nodata)
+    np.maximum(values, raised, out=out)
+    out -= less  # wraps around, and back
+    return out
+
+
+def _bounds(dtype: np.dtype[Any], by: int, nodata: float) -> tuple[Any, Any]:
+    """What counts are raised to before they are lowered, so that they stay in their dtype."""
+    info = np.iinfo(dtype)
     darkest = int(nodata) + 1 if nodata < info.max else info.min
-    # raised before they are lowered, counts do not leave their dtype
-    lowered = np.maximum(values, min(darkest + by, info.max))
-    lowered -= np.int64(min(by, info.max - darkest)).astype(values.dtype)  # wraps around, and back
-    return where(has_data(values, nodata), lowered, values)
+    less = np.int64(min(by, info.max - darkest)).astype(dtype)
+    return dtype.type(min(darkest + by, info.max)), less

@@ -43,9 +43,10 @@ def read_onto(
     *,
     bands: Sequence[int] = (1,),
     nodata: float,
-    dtype: DTypeLike,
+    dtype: DTypeLike | None,
     resampling: str = "nearest",
     coarsening: str = "nearest",
+    own_nodata: bool = True,
     storage: StorageSpec = _STORAGE,
 ) -> NDArray[Any]:
     """Some bands of a raster on another grid, in one open and one decode.
@@ -60,12 +61,15 @@ def read_onto(
         Numbers of bands, from 1, in the order of the result.
     nodata : float
         Value of a pixel without data, in the raster (unless it states its own) and in the result.
-    dtype : dtype
-        Of the result.
+    dtype : dtype or None
+        Of the result.  None: the raster's own, or a larger one that has `nodata` too.
     resampling, coarsening : str
         GDAL's names; the first where the raster's pixels are as large as the grid's or larger,
         the second where they are smaller (by more than a tenth).  Nodata pixels take no part in
         an average.
+    own_nodata : bool
+        Whether a nodata that the raster states takes the place of `nodata` in it.  Not of a mask,
+        where it may be the clearest value.
     storage : StorageSpec
         How stores are reached, and how patiently; nothing to a file on a disk.
 
@@ -84,7 +88,8 @@ def read_onto(
     InputError
         It has no CRS, lacks a band, or holds values that `dtype` cannot.
     """
-    asked = _Asked(href, tuple(bands), geobox, nodata, np.dtype(dtype), resampling, coarsening)
+    want = None if dtype is None else np.dtype(dtype)
+    asked = _Asked(href, tuple(bands), geobox, nodata, want, resampling, coarsening, own_nodata)
 
     def take(src: rasterio.DatasetReader) -> NDArray[Any]:
         return _by_gdal(_GdalRaster(src, header_of(src)), asked)
@@ -184,9 +189,10 @@ class _Asked:
     bands: tuple[int, ...]
     geobox: GeoBox
     nodata: float
-    dtype: np.dtype[Any]
+    dtype: np.dtype[Any] | None
     resampling: str
     coarsening: str
+    own_nodata: bool
 
     def way(self, header: Header) -> Way:
         return way(header, self.geobox, self.resampling, self.coarsening)
@@ -214,9 +220,11 @@ def _by_gdal(raster: _GdalRaster, asked: _Asked) -> NDArray[Any]:
 def _taken(raster: _Raster, how: Way, asked: _Asked) -> NDArray[Any]:
     header, nodata = raster.header, asked.nodata
     kind, said = header.dtype, header.nodata[asked.bands[0] - 1]
-    stated = said if said is not None and _holds(kind, said) else nodata
+    if asked.dtype is None:
+        asked = replace(asked, dtype=_with_room(kind, nodata))
+    stated = said if asked.own_nodata and said is not None and _holds(kind, said) else nodata
     if not _holds(kind, stated):  # room for a nodata that the raster cannot say
-        kind = np.promote_types(kind, asked.dtype)
+        kind = np.promote_types(kind, _known(asked.dtype))
     if isinstance(raster, _GdalRaster) and how.kind == "warp":
         values = _warped(raster, how, asked, stated, kind)
     elif how.span.empty:
@@ -255,7 +263,7 @@ def _warped(
     raster: _GdalRaster, how: Way, asked: _Asked, nodata: float, kind: np.dtype[Any]
 ) -> NDArray[Any]:
     geobox, header = asked.geobox, raster.header
-    if header.dtype.kind == "f" and asked.dtype.kind in "iu":  # a look at the middle is enough
+    if header.dtype.kind == "f" and _known(asked.dtype).kind in "iu":  # a look at the middle is enough
         height, width = min(header.height, _GLANCE), min(header.width, _GLANCE)
         top, left = (header.height - height) // 2, (header.width - width) // 2
         middle = raster.read(asked.bands, Span(top, top + height, left, left + width))
@@ -285,6 +293,19 @@ def _warped(
     return np.where(inside, values, np.array(nodata, kind))
 
 
+def _with_room(kind: np.dtype[Any], nodata: float) -> np.dtype[Any]:
+    """A dtype that has the values of another, and nodata."""
+    if _holds(kind, nodata):
+        return kind
+    least = np.min_scalar_type(int(nodata)) if float(nodata).is_integer() else np.dtype("f4")
+    return np.promote_types(kind, least)
+
+
+def _known(dtype: np.dtype[Any] | None) -> np.dtype[Any]:
+    assert dtype is not None  # noqa: S101  it is decided when a raster is open
+    return dtype
+
+
 def _holds(kind: np.dtype[Any], value: float) -> bool:
     """Whether a dtype has the value."""
     if not np.issubdtype(kind, np.integer):
@@ -295,7 +316,7 @@ def _holds(kind: np.dtype[Any], value: float) -> bool:
 
 def _fitted(values: NDArray[Any], asked: _Asked) -> NDArray[Any]:
     """The values in the dtype that is asked for, refused where it cannot hold them."""
-    dtype = asked.dtype
+    dtype = _known(asked.dtype)
     if np.can_cast(values.dtype, dtype):
         return values.astype(dtype, copy=False)
     if values.dtype.kind == "f" and dtype.kind in "iu":
@@ -310,11 +331,12 @@ def _fitted(values: NDArray[Any], asked: _Asked) -> NDArray[Any]:
 
 def _check_whole(values: NDArray[Any], nodata: float, asked: _Asked) -> None:
     """Refuse fractions where whole numbers are asked for."""
-    if values.dtype.kind != "f" or asked.dtype.kind not in "iu":
+    dtype = _known(asked.dtype)
+    if values.dtype.kind != "f" or dtype.kind not in "iu":
         return
     broken = has_data(values, nodata) & (values != np.rint(values))
     if broken.any():
-        raise InputError(_misfit(asked.href, values.dtype, values[broken][0], asked.dtype))
+        raise InputError(_misfit(asked.href, values.dtype, values[broken][0], dtype))
 
 
 def _misfit(href: str, found: np.dtype[Any], value: float, dtype: np.dtype[Any]) -> str:

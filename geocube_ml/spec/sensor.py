@@ -143,6 +143,11 @@ class MaskSpec(Spec):
     @classmethod
     def _usual_nodata(cls, values: Any) -> Any:
         if isinstance(values, dict) and "nodata" not in values and values.get("clear"):
+            if values.get("grow") or values.get("shrink"):
+                raise ValueError(
+                    "to grow or shrink what is not clear, say which value of the mask means that "
+                    "nothing was observed: `nodata: 0` (as of SCL), or `nodata: null` for none"
+                )
             return values if 0 in values["clear"] else {**values, "nodata": 0}
         return values
 
@@ -207,7 +212,8 @@ class SensorSpec(Spec):
     at a time, where its metadata say that this was not done yet and its pixels agree."""
 
     power: Literal["linear", "decibel"] | None = None
-    """Of radar: what the assets hold.  Means are of linear power in any case."""
+    """Of radar: what the assets hold.  Means are of linear power in any case; assets in decibels
+    are resampled with ``nearest`` alone."""
 
     stored_as: Literal["linear", "decibel"] | None = None
     """Of radar: what the cube holds; as the assets by default."""
@@ -260,9 +266,21 @@ class SensorSpec(Spec):
             )
         if self.stored_as and not self.power:
             raise ValueError("`stored_as` converts radar, but `power` does not say what it is")
+        every = self.every_band.values()
+        mixed = any((b.resampling, b.coarsening) != ("nearest", "nearest") for b in every)
+        if self.power == "decibel" and mixed:
+            raise ValueError(
+                "decibels cannot be averaged, and resampling does: give each band `resampling: "
+                "nearest` and `coarsening: nearest`, or take assets of linear power"
+            )
         if self.power and self.dtype != "float32":
             raise ValueError(f"radar `power` holds fractions, but the dtype is {self.dtype}")
         return self
+
+    @property
+    def seen_by_mask(self) -> bool:
+        """Whether a mask says where nothing was observed; else data of the first band say it."""
+        return any(mask.nodata is not None for mask in self.mask)
 
     @property
     def every_band(self) -> dict[str, BandSpec]:

@@ -2,32 +2,30 @@
 
 from __future__ import annotations
 
-import resource
 import time
 from collections.abc import Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict, dataclass, replace
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from geocube_ml.cube.mosaic import Mosaic, make_mosaic
 from geocube_ml.errors import MissingError
-from geocube_ml.files import Place, below, names, read_json, write_json
+from geocube_ml.files import Place, below, read_json, write_json
 from geocube_ml.files import discard as remove
 from geocube_ml.grid import Tile
-from geocube_ml.price.plan import Price, missing_files, price
+from geocube_ml.price.plan import missing_files, price
 from geocube_ml.raster import counted
 from geocube_ml.spec.base import digest
-from geocube_ml.spec.cluster import THREADS
+from geocube_ml.spec.period import PeriodSpec, TimeStep
+from geocube_ml.steps.account import Tally, paid, tally, threads
 from geocube_ml.steps.items import reaches_further
 from geocube_ml.steps.job import Job
 from geocube_ml.steps.overviews import Layer, write_overviews
 from geocube_ml.steps.radiometry import checked_offsets
 from geocube_ml.steps.tiles import Pixels, Unit
 from geocube_ml.store.coords import CLEAR_ATTRS, CLEAR_FILL, band_attrs, cube_coords
-from geocube_ml.store.cube import Variable, open_cube
+from geocube_ml.store.cube import Variable
 
 _LISTED = 20  # items that are left out, by name, in an attribute
 
@@ -47,16 +45,23 @@ def inputs(job: Job) -> dict[str, Any]:
 def grows(before: Mapping[str, Any], now: Mapping[str, Any]) -> bool:
     """Whether a cube becomes longer, or gets another source, and what is there stays."""
     same = before["grid"] == now["grid"] and before["store"] == now["store"]
-    kept = all(now["sources"].get(name) == made for name, made in before["sources"].items())
-    if before["period"] == now["period"]:
+    # digests, as a nodata may be NaN, which is not equal to itself
+    kept = all(
+        digest(now["sources"].get(n)) == digest(made) for n, made in before["sources"].items()
+    )
+    if _steps(before["period"]) == _steps(now["period"]):
         kept &= all(now["items"].get(name) == found for name, found in before["items"].items())
     return same and kept and reaches_further(before["period"], now["period"])
+
+
+def _steps(period: Mapping[str, Any] | None) -> tuple[TimeStep, ...]:
+    return PeriodSpec.model_validate(period).steps if period else ()
 
 
 def plan(job: Job) -> list[str]:
     """What the step would do."""
     mosaics = _mosaics(job)
-    return [*price(mosaics, _threads(job)).lines(), *missing_files(mosaics)]
+    return [*price(mosaics, threads(job)).lines(), *missing_files(mosaics)]
 
 
 def run(job: Job) -> dict[str, Any]:
@@ -65,7 +70,7 @@ def run(job: Job) -> dict[str, Any]:
     gone = missing_files(mosaics)
     if gone and job.recipe.unreadable == "stop":
         raise MissingError(gone[0] + " Restore them, or leave their items out.")
-    begun, told = time.monotonic(), price(mosaics, _threads(job))
+    begun, told = time.monotonic(), price(mosaics, threads(job))
     write_json(job.records.path("price", "cube"), {"estimated": told.facts(), "was": None})
     said = {name: checked_offsets(job, name, mosaic) for name, mosaic in mosaics.items()}
     series = [mosaic.steps for mosaic in mosaics.values() if not mosaic.source.sensor.static]
@@ -80,23 +85,31 @@ def run(job: Job) -> dict[str, Any]:
     job.store.create(variables, coords, attrs={"title": title})
 
     blocks = [block for name, mosaic in mosaics.items() for block in _blocks(job, name, mosaic)]
-    _write(job, blocks)
+    units = [
+        Unit(tile, block.digest, block.part, block.steps)
+        for block in blocks
+        for tile in job.grid.tiles
+    ]
+    _write(job, blocks, units)
     left_out = {name: _left_out(job, mosaic) for name, mosaic in mosaics.items()}
     listed = {name: {"items_left_out": _listed(found)} for name, found in left_out.items() if found}
     finished = [replace(v, attrs={**v.attrs, **listed.get(v.name, {})}) for v in variables]
     job.store.commit(finished, coords, attrs={"title": title})
     layers = [Layer(block.part, block.digest, block.names, block.steps) for block in blocks]
     write_overviews(job, layers, finished, steps, bands)
+    total = tally(job, units)
+    mine = {name: [block for block in blocks if block.source == name] for name in mosaics}
+    arrays = [variable.name for variable in variables]
     return {
-        "sources": {name: _facts(job, name, mosaic) for name, mosaic in mosaics.items()},
+        "sources": {name: _facts(mine[name], mosaic, total) for name, mosaic in mosaics.items()},
         "tiles": len(job.grid.tiles),
-        "price": _paid(job, told, mosaics, begun),
+        "price": paid(job, told, total, arrays, begun),
         "left_out": {item: n for found in left_out.values() for item, n in found.items()},
         "pixels": int(np.prod(job.grid.shape)),
     }
 
 
-def _write(job: Job, blocks: Sequence[_Block]) -> None:
+def _write(job: Job, blocks: Sequence[_Block], units: Sequence[Unit]) -> None:
     """Every tile of every block."""
     of_part = {block.part: block for block in blocks}
 
@@ -105,11 +118,6 @@ def _write(job: Job, blocks: Sequence[_Block]) -> None:
         # with its own granules only: a task must not grow with the area
         return CubeWork(block.source, block.mosaic.within(unit.tile.y, unit.tile.x))
 
-    units = [
-        Unit(tile, block.digest, block.part, block.steps)
-        for block in blocks
-        for tile in job.grid.tiles
-    ]
     job.write_tiles("cube", work, units)
 
 
@@ -131,7 +139,9 @@ class CubeWork:
         found = {self.name: values}
         if mosaic.counted:
             found[f"{self.name}_clear"] = count
-        read = {"windows": counts.opens, "decoded_bytes": counts.decoded_bytes}
+        read: dict[str, Any] = {"windows": counts.opens, "decoded_bytes": counts.decoded_bytes}
+        if mosaic.counted and not mosaic.source.sensor.static:
+            read["seen"] = [int(step.any()) for step in count]
         return Pixels(found, tuple(asdict(one) for one in left_out), read)
 
 
@@ -225,67 +235,20 @@ def _blocks(job: Job, name: str, mosaic: Mosaic) -> list[_Block]:
     return blocks
 
 
-def _facts(job: Job, name: str, mosaic: Mosaic) -> dict[str, Any]:
+def _facts(blocks: Sequence[_Block], mosaic: Mosaic, total: Tally) -> dict[str, Any]:
     """What became of a source."""
     facts: dict[str, Any] = {
         "items": sum(1 for _ in mosaic.granules),
         "days": sum(len(scenes) for scenes in mosaic.scenes.values()),
     }
     if mosaic.counted and not mosaic.source.sensor.static:
-        clear = open_cube(job.cube_path, job.recipe.storage)[f"{name}_clear"]
-        seen = (clear > 0).any(("y", "x")).values
-        pairs = zip(mosaic.steps, seen, strict=True)
-        facts["unseen_steps"] = [step.name for step, any_ in pairs if not any_]
+        facts["unseen_steps"] = [
+            step.name
+            for block in blocks
+            for step, seen in zip(block.mosaic.steps, total.seen[block.part], strict=True)
+            if not seen
+        ]
     return facts
-
-
-def _threads(job: Job) -> int:
-    """That work on tiles in one process."""
-    return job.threads if job.recipe.cluster.where == THREADS else 1
-
-
-_VARYING = ("seconds", "worker_bytes")
-"""What differs from run to run, and so has no place among a step's facts."""
-
-
-def _paid(
-    job: Job, told: Price, mosaics: Mapping[str, Mosaic], begun: float
-) -> dict[str, dict[str, Any]]:
-    """The price beside what was; with time and memory in a record of its own."""
-    arrays = [v for name, m in mosaics.items() for v in (name, *[f"{name}_clear"] * m.counted)]
-    sizes = [size for array in arrays for size in _objects(job.cube_path / array)]
-    was = {**_read(job), "objects": len(sizes), "stored_bytes": sum(sizes)}
-    estimated = told.facts()
-    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
-    varying = {
-        "seconds": round(time.monotonic() - begun, 1),
-        "worker_bytes": peak if job.recipe.cluster.where == THREADS else None,
-    }
-    write_json(
-        job.records.path("price", "cube"), {"estimated": estimated, "was": {**was, **varying}}
-    )
-    lasting = {key: value for key, value in estimated.items() if key not in _VARYING}
-    return {"estimated": lasting, "was": was}
-
-
-def _objects(folder: Place) -> list[int]:
-    """Bytes of each object of an array but its metadata."""
-    if isinstance(folder, Path):
-        return [f.stat().st_size for f in folder.rglob("c/**/*") if f.is_file()]
-    found = folder.fs.find(folder.path, detail=True)
-    return [said["size"] for path, said in found.items() if not path.endswith("zarr.json")]
-
-
-def _read(job: Job) -> dict[str, int]:
-    """What was read for all tiles, whenever they were made."""
-    folder = job.records.tiles("cube")
-    total = {"tasks": 0, "windows": 0, "decoded_bytes": 0}
-    with ThreadPoolExecutor(job.recipe.storage.requests) as pool:
-        for record in pool.map(lambda name: read_json(folder / name), names(folder)):
-            total["tasks"] += 1
-            for key, n in record.get("read", {}).items():
-                total[key] += n
-    return total
 
 
 def _left_out(job: Job, mosaic: Mosaic) -> dict[str, int]:

@@ -53,7 +53,7 @@ class Pixels:
     left_out: tuple[dict[str, str], ...] = ()
     """Items that it was made without, and why."""
 
-    read: Mapping[str, int] = field(default_factory=dict)
+    read: Mapping[str, Any] = field(default_factory=dict)
     """What was read for it, counted; nothing that differs from run to run."""
 
 

@@ -20,6 +20,7 @@ from odc.geo.geobox import GeoBox
 from geocube_ml.files import Place
 from geocube_ml.grid import Grid, Tile
 from geocube_ml.kernels.coarsen import block_mean, block_mode
+from geocube_ml.kernels.radar import to_decibel, to_power
 from geocube_ml.store.conventions import pyramid_attrs
 from geocube_ml.store.cube import OVERVIEWS, CubeStore
 from geocube_ml.store.layout import Variable, is_series, zarr_store
@@ -134,6 +135,7 @@ def _coarse(fine: zarr.Array[Any], tile: Tile, steps: slice | None) -> NDArray[A
         leading[0] = len(range(*steps.indices(leading[0])))
     nodata = fine.fill_value.item() if "_FillValue" in fine.attrs else None
     reduce = block_mode if _is_codes(fine.attrs) else block_mean
+    decibel = fine.attrs.get("units") == "dB"
     rows, cols = tile.y.stop - tile.y.start, tile.x.stop - tile.x.start
     out = np.empty((*leading, rows, cols), fine.dtype)
     edge = (fine.shards or fine.chunks)[-1] // FACTOR  # a shard is read whole, in one request
@@ -141,7 +143,12 @@ def _coarse(fine: zarr.Array[Any], tile: Tile, steps: slice | None) -> NDArray[A
         for left in range(0, cols, edge):
             y, x = slice(top, min(top + edge, rows)), slice(left, min(left + edge, cols))
             window = (*lead, _scaled(y, tile.y.start), _scaled(x, tile.x.start))
-            out[..., y, x] = reduce(np.asarray(fine[window]), FACTOR, nodata)
+            block = np.asarray(fine[window])
+            if decibel and nodata is not None:  # a mean is of linear power
+                block = to_decibel(reduce(to_power(block, nodata), FACTOR, nodata), nodata)
+            else:
+                block = reduce(block, FACTOR, nodata)
+            out[..., y, x] = block
     return out
 
 

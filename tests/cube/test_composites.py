@@ -152,7 +152,7 @@ def test_the_best_pixel_is_far_from_clouds_and_near_the_middle(tiny, january):
 @settings(max_examples=8)
 @given(data=st.data())
 def test_any_window_is_cut_from_the_whole_whatever_the_composite(tiny, method, data):
-    grown = {"asset": "SCL", "clear": (4, 5), "shrink": 1, "grow": 3}
+    grown = {"asset": "SCL", "clear": (4, 5), "nodata": 0, "shrink": 1, "grow": 3}
     mosaic = made(tiny, method, mask=grown)
     values, count = mosaic.read([0, 2], [1, 0], *ALL)
     assert count.any()
@@ -188,7 +188,7 @@ def disk(unclear, radius, *, grow):
 
 @pytest.mark.parametrize(("shrink", "grow"), [(0, 2), (1, 0), (1, 3)])
 def test_what_is_not_clear_is_shrunk_and_then_grown(tiny, shrink, grow):
-    mask = {"asset": "SCL", "clear": (4, 5), "shrink": shrink, "grow": grow}
+    mask = {"asset": "SCL", "clear": (4, 5), "nodata": 0, "shrink": shrink, "grow": grow}
     mosaic = made(tiny, "median", mask=mask)
     scenes = mosaic.scenes["2022-01"]
     day = next(scene for scene in scenes if scene.day == "2022-01-15")
@@ -273,7 +273,11 @@ def test_radar_is_averaged_in_linear_power(tmp_path, tiny, write_item, power, st
             {"vv": (plane, 10, -32768)},
         )  # fmt: skip
     sensor = SensorSpec(
-        bands={"vv": "vv"}, dtype="float32", nodata=-32768, power=power, stored_as=stored_as
+        bands={"vv": {"asset": "vv", "resampling": "nearest", "coarsening": "nearest"}},
+        dtype="float32",
+        nodata=-32768,
+        power=power,
+        stored_as=stored_as,
     )
     source = SourceSpec(sensor=sensor, items=ItemsSpec(catalog=str(tmp_path / "items")))
     mosaic = make_mosaic(
@@ -406,3 +410,107 @@ def test_a_band_that_lacks_a_pixel_gets_it_from_the_other_granule_of_the_day(
     assert values[0, 0].tolist() == [[21, 11], [12, 0]]
     assert values[0, 1].tolist() == [[ord("A")] * 2] * 2
     assert count[0].tolist() == [[1, 1], [1, 1]]
+
+
+# -- what a window, a file or a fault must not change ---------------------------------------
+
+
+def layers_of(folder, write_item, scenes, **sensor):
+    """A mosaic source of items given as (name, day, assets, properties)."""
+    for name, day, column, assets, properties in scenes:
+        write_item(
+            folder, name, f"{day}T10:00:00Z", 500_000 + 10 * column, 5_000_000, assets, **properties
+        )
+    fields = {"bands": {"red": "red"}, "dtype": "uint16", "nodata": 0} | sensor
+    return SourceSpec(sensor=SensorSpec(**fields), items=ItemsSpec(catalog=str(folder / "items")))
+
+
+def test_the_cover_of_a_scene_is_of_all_its_items_whatever_window_is_read(
+    tmp_path, tiny, write_item
+):
+    def plane(value, shape=(64, 48)):
+        return {"red": (np.full(shape, value, "uint16"), 10, 0)}
+
+    source = layers_of(
+        tmp_path, write_item,
+        [("A", "2022-01-05", 0, plane(100), {"eo:cloud_cover": 10.0}),
+         ("B", "2022-01-05", 48, plane(200), {"eo:cloud_cover": 90.0}),
+         ("C", "2022-01-15", 0, plane(900, (64, 96)), {"eo:cloud_cover": 30.0})],
+    )  # fmt: skip
+    best = spec({"method": "best", "cloud": 0, "middle": 0, "coverage": 1})
+    mosaic = make_mosaic(find_items(source, QUARTER), source, tiny.grid, QUARTER, composite=best)
+    assert (mosaic.read([0], [0], *ALL)[0] == 900).all()
+    corner = (slice(0, 16), slice(0, 16))  # B does not reach it
+    assert (mosaic.read([0], [0], *corner)[0] == 900).all()
+    assert (mosaic.within(*corner).read([0], [0], *corner)[0] == 900).all()
+    items = find_items(source, QUARTER)
+    items[0].properties["eo:cloud_cover"] = 20.0
+    other = make_mosaic(items, source, tiny.grid, QUARTER, composite=best)
+    assert other.digest() != mosaic.digest()
+
+
+def test_nothing_of_an_item_that_is_left_out_stays(tmp_path, tiny, write_item):
+    """Its first band was composited before its second could not be read."""
+    both = {key: (np.full((64, 96), 500, "uint16"), 10, 0) for key in ("red", "nir")}
+    source = layers_of(
+        tmp_path, write_item, [("A", "2022-01-05", 0, both, {})],
+        bands={"red": "red", "nir": "nir"},
+    )  # fmt: skip
+    (tmp_path / "cogs" / "A" / "nir.tif").write_bytes(b"II*")
+    mosaic = make_mosaic(
+        find_items(source, QUARTER), source, tiny.grid, QUARTER, unreadable="leave-out"
+    )
+    values, count, left_out = mosaic.read_listing([0], [0, 1], *ALL)
+    assert [one.item for one in left_out] == ["A"]
+    assert not values.any()
+    assert not count.any()
+
+
+@pytest.mark.parametrize("stated", [0, None])
+def test_only_a_masks_description_says_what_its_nodata_is(tmp_path, tiny, write_item, stated):
+    """A probability of 0 is the clearest sky, also where the file says that 0 is nodata."""
+    probability = np.uint8([[0, 10, 80, 0]])
+    red = np.uint16([[500, 500, 500, 0]])  # the last was never observed
+    source = layers_of(
+        tmp_path, write_item,
+        [("A", "2022-01-05", 0, {"red": (red, 10, 0), "cld": (probability, 10, stated)}, {})],
+        mask={"asset": "cld", "at_most": 30, "nodata": None},
+    )  # fmt: skip
+    mosaic = make_mosaic(find_items(source, QUARTER), source, tiny.grid, QUARTER)
+    values, count = mosaic.read([0], [0], slice(0, 1), slice(0, 5))
+    assert values[0, 0].tolist() == [[500, 500, 0, 0, 0]]
+    assert count[0].tolist() == [[1, 1, 0, 0, 0]]
+    lazy = lazy_cube({"s2": mosaic})["s2_clear"][0, 0, :5].compute(scheduler="sync")
+    assert lazy.values.tolist() == [1, 1, 0, 0, 0]
+
+
+@pytest.mark.parametrize(("dtype", "code"), [("uint16", 300), ("int16", -1)])
+def test_classes_of_any_size_are_masks(tmp_path, tiny, write_item, dtype, code):
+    classes = np.array([[4, code, 0]], dtype)
+    red = np.full((1, 3), 500, "uint16")
+    source = layers_of(
+        tmp_path, write_item,
+        [("A", "2022-01-05", 0, {"red": (red, 10, 0), "cls": (classes, 10, None)}, {})],
+        mask={"asset": "cls", "clear": [4]},
+    )  # fmt: skip
+    mosaic = make_mosaic(find_items(source, QUARTER), source, tiny.grid, QUARTER)
+    assert mosaic.read([0], [0], slice(0, 1), slice(0, 3))[1].tolist() == [[[1, 0, 0]]]
+
+
+@pytest.mark.parametrize("method", ["medoid", "geomedian", "best"])
+def test_all_bands_of_an_observation_are_of_one_granule(tmp_path, tiny, write_item, method):
+    def assets(red, nir):
+        return {"red": (np.uint16([red]), 10, 0), "nir": (np.uint16([nir]), 10, 0)}
+
+    source = layers_of(
+        tmp_path, write_item,
+        [("A", "2022-01-05", 0, assets([0, 10, 10], [11, 11, 0]), {}),
+         ("B", "2022-01-05", 0, assets([20, 20, 20], [21, 21, 21]), {})],
+        bands={"red": "red", "nir": "nir"},
+    )  # fmt: skip
+    mosaic = make_mosaic(
+        find_items(source, QUARTER), source, tiny.grid, QUARTER, composite=spec(method)
+    )
+    values, count = mosaic.read([0], [0, 1], slice(0, 1), slice(0, 3))
+    assert values[0, :, 0].tolist() == [[20, 10, 20], [21, 11, 21]]
+    assert count[0].tolist() == [[1, 1, 1]]

@@ -328,3 +328,12 @@ def test_an_address_that_is_signed_when_it_is_read_is_kept_unsigned():
     item.add_asset("B04", pystac.Asset("https://example.org/B04.tif?v=2"))
     hrefs = [asset_href(item, key) for key in ("B02", "B03", "B04")]
     assert hrefs == [blob, blob, "https://example.org/B04.tif?v=2"]
+
+
+@pytest.mark.parametrize("lon", [-60, 0, 170])
+def test_a_composite_is_of_the_day_that_it_starts_whatever_its_longitude(lon):
+    item = pystac.Item(
+        "annual", None, [lon, 0, lon + 1, 1], None,
+        {"start_datetime": "2022-01-01T00:00:00Z", "end_datetime": "2022-12-31T23:59:59Z"},
+    )  # fmt: skip
+    assert solar_day(item) == "2022-01-01"

@@ -17,6 +17,7 @@ import pytest
 from geocube_ml.files import alone, names, place
 from geocube_ml.run import main
 from geocube_ml.sim import Archive
+from geocube_ml.store.cube import DIGEST
 from tests.remote.conftest import digests, results, start
 from tests.servers.dask import DaskCluster
 from tests.servers.faults import Gate, Request
@@ -93,10 +94,16 @@ def test_everything_in_a_store_on_a_cluster_equals_the_local_run(
     }
 
     # a tile's record says what, of which inputs, and with which content
-    record = json.loads(objects["records/cube/tiles/0000_0000.json"])
-    begun = json.loads(objects["records/cube/begun.json"])
-    assert record["digest"] == begun["digest"]
-    assert (record["step"], record["tile"], record["attempt"]) == ("cube", "0000_0000", 1)
+    tiles = "records/cube/tiles/"
+    (name,) = (
+        key.removeprefix(tiles).removesuffix(".json")
+        for key in objects
+        if key.startswith(f"{tiles}s2.") and key.endswith(".0000_0000.json")
+    )
+    record = json.loads(objects[f"{tiles}{name}.json"])
+    made = json.loads(objects["cube.zarr/s2/zarr.json"])["attributes"]
+    assert record["digest"] == made[DIGEST]
+    assert (record["step"], record["tile"], record["attempt"]) == ("cube", name, 1)
     assert set(record["content"]) == {"s2", "s2_clear"}
 
     every = s3.objects(bucket)

@@ -37,6 +37,7 @@ def test_the_nodata_of_a_mask_is_0_unless_that_is_clear():
         ({"clear": [4], "at_most": 40}, "got 2"),
         ({"clear": [4], "bits": [3]}, "got 2"),
         ({"bits": [64]}, "from 0 to 63"),
+        ({"clear": [1], "grow": 5}, "say which value of the mask means"),
         ({"clear": [0, 4], "nodata": 0}, "0 is `nodata`, and is among"),
     ],
 )
@@ -75,6 +76,10 @@ def test_many_bands_of_one_asset():
             "the nodata 0 is also a value of slope",
         ),
         ({**ONE, "power": "linear"}, "power` holds fractions"),
+        (
+            {**ONE, "power": "decibel", "dtype": "float32", "nodata": -9999},
+            "decibels cannot be averaged",
+        ),
         ({**ONE, "stored_as": "decibel", "dtype": "float32"}, "does not say what it is"),
         ({**ONE, "dtype": "int8", "nodata": 200}, "int8 cannot hold the nodata 200"),
     ],
