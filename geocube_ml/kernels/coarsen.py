@@ -12,6 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from geocube_ml.kernels.mask import has_data
+from geocube_ml.kernels.select import beside_nodata
 
 
 def block_mean(values: NDArray[Any], factor: int, nodata: float | None) -> NDArray[Any]:
@@ -29,7 +30,8 @@ def block_mean(values: NDArray[Any], factor: int, nodata: float | None) -> NDArr
     Returns
     -------
     (..., ceil(y / factor), ceil(x / factor)) array, dtype of `values`
-        Rounded to the nearest integer for integers, halves to the even one.
+        Rounded to the nearest integer for integers, halves to the even one.  A mean that falls on
+        nodata goes beside it.
 
     Examples
     --------
@@ -49,8 +51,10 @@ def block_mean(values: NDArray[Any], factor: int, nodata: float | None) -> NDArr
     mean = total / np.maximum(count, 1)
     if values.dtype.kind != "f":
         mean = np.rint(mean)
-    missing = 0 if nodata is None else nodata
-    return np.where(count > 0, mean, missing).astype(values.dtype)
+    known = mean.astype(values.dtype)
+    if nodata is None:
+        return known
+    return np.where(count > 0, beside_nodata(known, nodata), np.array(nodata, values.dtype))
 
 
 def block_mode(codes: NDArray[Any], factor: int, nodata: float | None) -> NDArray[Any]:

@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from geocube_ml.kernels.select import where
+from geocube_ml.kernels.select import beside_nodata, where
 
 _BLOCK = 65_536  # pixels; a pass over them takes much longer than its call
 
@@ -33,7 +33,7 @@ def clear_median(values: NDArray[Any], clear: NDArray[np.bool_], nodata: float) 
     Returns
     -------
     (...) array of the dtype of `values`
-        Integers are rounded down between two middle values.
+        Integers are rounded down between two middle values.  What falls on nodata goes beside it.
 
     Notes
     -----
@@ -60,6 +60,7 @@ def clear_median(values: NDArray[Any], clear: NDArray[np.bool_], nodata: float) 
             # what is clear throughout needs no mask
             partly = {t: masks[t, here] for t in used if counts[t] < size}
             middle = _block_median({t: planes[t, here] for t in used}, partly, room[:, :size])
+            middle = beside_nodata(middle, nodata)
             if len(partly) == len(used):
                 middle = where(np.logical_or.reduce(list(partly.values())), middle, nodata)
             out[here] = middle
@@ -82,7 +83,8 @@ def clear_mean(values: NDArray[Any], clear: NDArray[np.bool_], nodata: float) ->
     -------
     (...) array of the dtype of `values`
         Integers are rounded to the nearest, halves to the even one.  Sums of integers are exact;
-        those of floats are of 64 bits, from the first time step to the last.
+        those of floats are of 64 bits, from the first time step to the last.  What falls on nodata
+        goes beside it.
 
     Examples
     --------
@@ -103,7 +105,7 @@ def clear_mean(values: NDArray[Any], clear: NDArray[np.bool_], nodata: float) ->
             count += mask
         mean = total / np.maximum(count, 1)
         mean = mean if floating else np.rint(mean)
-        out[here] = where(count > 0, mean.astype(values.dtype), nodata)
+        out[here] = where(count > 0, beside_nodata(mean.astype(values.dtype), nodata), nodata)
     return out.reshape(shape)
 
 

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from geocube_ml.kernels.select import take_observation, where
+from geocube_ml.kernels.select import beside_nodata, take_observation, where
 
 _BLOCK_BYTES = 1 << 22  # of one block; a pass takes longer than its call, and stays in the cache
 _STRICTLY = 1 - 1e-4  # rounding must not let a middle between two pass for one of them
@@ -50,7 +50,8 @@ def geometric_median(
     -------
     (band, ...) array of the dtype of `values`
         Integers are rounded to the nearest.  Where several points are as near, as with two
-        observations, it is one that the steps come to from the mean: of two, their mean.
+        observations, it is one that the steps come to from the mean: of two, their mean.  What
+        falls on nodata in a band goes beside it.
 
     Notes
     -----
@@ -81,9 +82,10 @@ def geometric_median(
         at = some[start : start + size]
         gapless = at.size == at[-1] - at[0] + 1
         here: Any = slice(at[0], at[-1] + 1) if gapless else at  # a slice needs no copy
-        out[:, here] = _block_median(
+        point = _block_median(
             planes[:, :, here], masks[:, here], tolerance / abs(scale), iterations
         )
+        out[:, here] = beside_nodata(point, nodata)
     return out.reshape(bands, *shape)
 
 

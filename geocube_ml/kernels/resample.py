@@ -17,7 +17,7 @@ import numpy as np
 from numpy.typing import DTypeLike, NDArray
 
 from geocube_ml.kernels.mask import has_data
-from geocube_ml.kernels.select import where
+from geocube_ml.kernels.select import beside_nodata, where
 
 _BLOCK = 32_768  # places; some floats of each fit into the second-level cache
 _SHORT = 2  # bytes
@@ -74,7 +74,7 @@ def bilinear(
     Returns
     -------
     array of the common shape, dtype of `values`
-        Rounded to the nearest integer for integers.
+        Rounded to the nearest integer for integers.  A mean that falls on nodata goes beside it.
 
     Examples
     --------
@@ -105,7 +105,7 @@ def bilinear(
         upper = _mixed(weights[top, left], weights[top, left + 1], right)
         lower = _mixed(weights[top + 1, left], weights[top + 1, left + 1], right)
         mean[rim] /= _mixed(upper, lower, down)
-    return where(known, _rounded(mean, values.dtype), nodata)
+    return where(known, _rounded(mean, values.dtype, nodata), nodata)
 
 
 def _on_grid(
@@ -131,12 +131,12 @@ def _on_grid(
         at, share = top[here], down[here, None]
         mean = _crosswise(clean, at, left, share, right, room[0], room[2])
         if weights is None or whole_rows[at].all():
-            out[here] = _rounded(mean, dtype)
+            out[here] = _rounded(mean, dtype, nodata)
             continue
         known = there[rows[here, 0] + 1][:, cols[0] + 1]
         weight = _crosswise(weights, at, left, share, right, room[1], room[2])
         mean /= np.where(known & ~whole[at][:, left] & (weight > 0), weight, 1)
-        out[here] = where(known, _rounded(mean, dtype), nodata)
+        out[here] = where(known, _rounded(mean, dtype, nodata), nodata)
     return _outside(out, inside_rows, inside_cols, nodata)
 
 
@@ -173,10 +173,11 @@ def _all_four(there: NDArray[np.bool_]) -> NDArray[np.bool_]:
     return pairs[:, :-1] & pairs[:, 1:]
 
 
-def _rounded(mean: NDArray[np.float32], dtype: np.dtype[Any]) -> NDArray[Any]:
+def _rounded(mean: NDArray[np.float32], dtype: np.dtype[Any], nodata: float) -> NDArray[Any]:
+    """In a dtype, with no data that pass for nodata."""
     if dtype.kind in "iu":
         np.rint(mean, out=mean)
-    return mean.astype(dtype, copy=False)
+    return beside_nodata(mean.astype(dtype, copy=False), nodata)
 
 
 def _mixed(first: NDArray[Any], second: NDArray[Any], share: NDArray[Any]) -> NDArray[Any]:

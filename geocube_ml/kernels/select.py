@@ -1,4 +1,4 @@
-"""Choosing between two arrays, by arithmetic on their bits."""
+"""Choosing between two arrays, by arithmetic on their bits, and keeping data apart from nodata."""
 
 from __future__ import annotations
 
@@ -86,3 +86,40 @@ def take_observation(values: NDArray[Any], chosen: NDArray[np.intp], nodata: flo
         else:
             out[band, at] = taken
     return out
+
+
+def beside_nodata(values: NDArray[Any], nodata: float) -> NDArray[Any]:
+    """Computed data of which none passes for nodata, changed in place.
+
+    Parameters
+    ----------
+    values : any shape, integer or float
+        Means, medians or the like of values that are not nodata.
+    nodata : float
+        The dtype need not hold it.
+
+    Returns
+    -------
+    the same array
+        What was nodata is the next value above it; of integers the one below if there is none.
+        Nothing is looked at where data cannot come to it: at either end of an integer's range.
+
+    Examples
+    --------
+    >>> beside_nodata(np.int16([-1, 0, 1]), nodata=0)
+    array([-1,  1,  1], dtype=int16)
+    """
+    dtype = values.dtype
+    if dtype.kind == "f":
+        if not np.isfinite(nodata):
+            return values
+        some, beside = dtype.type(nodata), np.nextafter(dtype.type(nodata), dtype.type(np.inf))
+    else:
+        info = np.iinfo(dtype)
+        if not info.min < nodata < info.max or int(nodata) != nodata:
+            return values
+        some, beside = dtype.type(nodata), dtype.type(int(nodata) + 1)
+    hit = values == some
+    if hit.any():
+        values[hit] = beside
+    return values

@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 
 import numpy as np
+from odc.geo.crs import CRS
 
 from geocube_ml.cube.compose import by_band
 from geocube_ml.cube.mosaic import Mosaic
@@ -55,7 +56,7 @@ def worker_bytes(mosaic: Mosaic, most: Busiest, samples: Samples, threads: int) 
     size, chosen = np.dtype(sensor.dtype).itemsize, len(mosaic.source.chosen)
     steps = min(len(mosaic.steps), 1 if sensor.static else grid.store.steps)
     out = steps * rows * cols * (chosen * size + mosaic.counted)
-    moved = _moved(mosaic)
+    moved = _moved(mosaic, samples)
 
     looks = isinstance(mosaic.composite, BestSpec) and bool(mosaic.composite.cloud)
     # of each granule what is clear; of each scene too, and how far from clouds
@@ -108,8 +109,11 @@ def _read(reads: Iterable[Read], samples: Samples, pixels: int, size: int, moved
     return most
 
 
-def _moved(mosaic: Mosaic) -> bool:
-    """Whether some items are in another CRS than the grid."""
+def _moved(mosaic: Mosaic, samples: Samples) -> bool:
+    """Whether some items are in another CRS than the grid, as they or sampled headers say."""
     crs = mosaic.grid.geobox.crs
     grids = {id(g.grids): g.grids for g in mosaic.granules}.values()
-    return any(box.crs != crs for stated in grids for box in stated.values())
+    if any(box.crs != crs for stated in grids for box in stated.values()):
+        return True
+    said = {header.crs for headers in samples.headers.values() for header in headers}
+    return any(CRS(other) != crs for other in said if other)  # not every item states its grid

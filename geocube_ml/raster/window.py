@@ -21,7 +21,8 @@ _COARSER = 1.1  # UTM zones differ by permille in scale, which is not coarser
 _FAR = 2**40
 _NOWHERE = np.empty((1, 0)), np.empty((0, 1))
 SAMPLED = ("nearest", "bilinear")
-_RADIUS = {"nearest": 0, "bilinear": 1, "cubic": 2}  # pixels; of averages, half a pixel of the grid
+_RADIUS = {"nearest": 0.0, "bilinear": 1.0, "cubic": 2.0}  # pixels
+_RADIUS_OF_AVERAGES = 0.5  # pixels of the grid
 
 
 class Span(NamedTuple):
@@ -103,8 +104,8 @@ class Way:
     """What is read of the raster; empty where it does not reach."""
     offset: tuple[int, int] = (0, 0)
     """Of a copy: row and column of the grid's first pixel in the raster."""
-    step: float = 1
-    """Of a warp: pixels of the raster that one pixel of the grid spans."""
+    step: tuple[float, float] = (1.0, 1.0)
+    """Of a warp: rows and columns of the raster that one pixel of the grid spans, at least 1."""
     places: tuple[NDArray[np.float64], NDArray[np.float64]] = _NOWHERE
     """Unless it is a copy: column and row of the raster, with fractions, of the centre of each
     pixel of the grid; (1, x) and (y, 1), or (y, x) each."""
@@ -129,23 +130,39 @@ def way(header: Header, geobox: GeoBox, resampling: str, coarsening: str) -> Way
         reach = Span(top, top + shape.y, left, left + shape.x)
         return Way("copy", "nearest", _within(header, reach), offset)
     step = _step(header, geobox)
-    method = coarsening if step > _COARSER else resampling
-    step = step if step > _COARSER else 1
+    # coarser in one direction is enough: pixels that lie between two places would be passed over
+    coarser = max(step) > _COARSER
+    method = coarsening if coarser else resampling
+    step = (max(step[0], 1.0), max(step[1], 1.0)) if coarser else (1.0, 1.0)
     col, row = _pixels_of(header, geobox)
     low, high = np.floor([row.min(), col.min()]), np.floor([row.max(), col.max()])
-    if step == 1 and method in SAMPLED:
+    if not coarser and method in SAMPLED:
         if method == "bilinear":  # the pixels whose centres lie around
             low = np.minimum(low, np.floor([row.min() - 0.5, col.min() - 0.5]))
             high = np.maximum(high, np.floor([row.max() - 0.5, col.max() - 0.5]) + 1)
         kind: Literal["sample", "warp"] = "sample"
     else:
         kind = "warp"
-        margin = np.ceil(_RADIUS.get(method, 0.5) * step)
+        margin = margin_of(method, step)
         low, high = low - margin, high + margin
     low, high = np.clip([low, high + 1], -_FAR, _FAR).astype(int)  # a place may be infinite
     (top, left), (bottom, right) = low.tolist(), high.tolist()
     span = _within(header, Span(top, bottom, left, right))
     return Way(kind, method, span, step=step, places=(col, row))
+
+
+def margin_of(method: str, step: tuple[float, float]) -> NDArray[np.float64]:
+    """Rows and columns of a raster that GDAL needs around a place.
+
+    Parameters
+    ----------
+    method : str
+        GDAL's name.
+    step : (float, float)
+        As `Way.step`.
+    """
+    margin: NDArray[np.float64] = np.ceil(_RADIUS.get(method, _RADIUS_OF_AVERAGES) * np.array(step))
+    return margin
 
 
 def _pixels_of(header: Header, geobox: GeoBox) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
@@ -185,14 +202,15 @@ def _offset(header: Header, geobox: GeoBox) -> tuple[int, int] | None:
     return row, col
 
 
-def _step(header: Header, geobox: GeoBox) -> float:
-    """Pixels of the raster that one pixel of the grid spans, at the raster's middle.
+def _step(header: Header, geobox: GeoBox) -> tuple[float, float]:
+    """Rows and columns of the raster that one pixel of the grid spans, at the raster's middle.
 
     Only the size of the grid's pixels counts: the answer must not depend on the window that is
     read.
     """
     shape, transform = (header.height, header.width), tuple(header.transform)[:6]
-    return _step_of(header.crs, transform, shape, geobox.transform.a, str(geobox.crs))
+    size = geobox.transform.a, geobox.transform.e
+    return _step_of(header.crs, transform, shape, size, str(geobox.crs))
 
 
 # keys of both are numbers and texts: a GeoBox writes its CRS as WKT whenever it is compared
@@ -200,18 +218,26 @@ def _step(header: Header, geobox: GeoBox) -> float:
 
 @functools.lru_cache(maxsize=256)
 def _step_of(
-    crs: str, transform: tuple[float, ...], shape: tuple[int, int], size: float, grid_crs: str
-) -> float:
+    crs: str,
+    transform: tuple[float, ...],
+    shape: tuple[int, int],
+    size: tuple[float, float],
+    grid_crs: str,
+) -> tuple[float, float]:
     to_crs = Affine(*transform)
     x, y = to_crs * (shape[1] / 2, shape[0] / 2)
-    if _same(crs, grid_crs):
-        across = abs(size)
-    else:
+    # how far one pixel of the grid to the right, and one down, leads in the raster's CRS
+    moved = np.array([[size[0], 0.0], [0.0, size[1]]])
+    if not _same(crs, grid_crs):
         there = Transformer.from_crs(crs, grid_crs, always_xy=True)
         left, top = there.transform(x, y)
-        (x0, x1), (y0, y1) = there.transform([left, left + size], [top, top], direction="INVERSE")
-        across = float(np.hypot(x1 - x0, y1 - y0))
-    return float(across / np.hypot(to_crs.a, to_crs.d))
+        corners = np.array([[left, top], [left + size[0], top], [left, top + size[1]]])
+        places = np.transpose(there.transform(*corners.T, direction="INVERSE"))
+        moved = places[1:] - places[0]
+    back = ~to_crs
+    cols = back.a * moved[:, 0] + back.b * moved[:, 1]
+    rows = back.d * moved[:, 0] + back.e * moved[:, 1]
+    return float(np.hypot(*rows)), float(np.hypot(*cols))
 
 
 @functools.lru_cache(maxsize=8)  # a tile reads all its rasters, of a few CRSs, one after the other

@@ -142,13 +142,22 @@ class CubeStore:
             at = self._at(name)
             own = digest.get(name) if isinstance(digest, Mapping) else digest
             document = self._document(metadata, name, own)
-            index: tuple[Any, ...] = (..., tile.y, tile.x)
+            lead: tuple[Any, ...] = (...,)
             if document["dimension_names"][0] == "time" and steps is not None:
                 self._whole(name, steps, document["shape"][0])
                 document["shape"][0] = max(document["shape"][0], steps.stop)
-                index = (steps, *index)
+                lead = (steps, ...)
             shards = NewShards(zarr_store(self.path), {f"{at}/zarr.json": document})
-            zarr.open_array(shards, path=at, mode="r+", zarr_format=3)[index] = block
+            array = zarr.open_array(shards, path=at, mode="r+", zarr_format=3)
+            edge = self.grid.store.shard
+            # shard by shard: Zarr holds a copy of all that it is given at a time, and the encoded
+            for top in range(0, block.shape[-2], edge):
+                for left in range(0, block.shape[-1], edge):
+                    part = block[..., top : top + edge, left : left + edge]
+                    rows, cols = part.shape[-2:]
+                    y = slice(tile.y.start + top, tile.y.start + top + rows)
+                    x = slice(tile.x.start + left, tile.x.start + left + cols)
+                    array[(*lead, y, x)] = part
 
     def commit(
         self,
