@@ -474,3 +474,67 @@ def test_values_that_the_asked_dtype_holds_are_converted(tmp_path):
     geobox = GeoBox.from_bbox((0, 0, 40, 40), "EPSG:32633", resolution=10)
     path = write_cog(tmp_path / "a.tif", np.arange(16, dtype="uint16").reshape(4, 4), geobox)
     assert read_onto(str(path), geobox, nodata=0, dtype="uint8").max() == 15
+
+
+def masked_raster(path, how):
+    """A raster of 500, its right half masked; without a nodata."""
+    values = np.full((16, 16), 500, "uint16")
+    valid = np.full((16, 16), 255, "uint16" if how == "alpha" else "uint8")
+    valid[:, 8:] = 0
+    values[:, 8:] = 9000
+    profile = {"driver": "GTiff", "dtype": "uint16", "crs": UTM, "transform": grid().transform}
+    profile |= {"height": 16, "width": 16, "count": 2 if how == "alpha" else 1}
+    with (
+        rasterio.Env(GDAL_TIFF_INTERNAL_MASK=True),
+        rasterio.open(path, "w", **profile, **({"ALPHA": "YES"} if how == "alpha" else {})) as dst,
+    ):
+        dst.write(values, 1)
+        if how == "alpha":
+            dst.write(valid, 2)
+        else:
+            dst.write_mask(valid)
+    return str(path)
+
+
+@pytest.mark.parametrize("how", ["mask", "alpha"])
+@pytest.mark.parametrize(
+    ("onto", "ways"),
+    [
+        (grid(16, 16), {}),
+        (grid(16, 16, left=LEFT + 5), {"resampling": "bilinear"}),
+        (grid(4, 4, res=40), {"coarsening": "average"}),
+        (grid(5, 5, res=30), {"coarsening": "average"}),
+    ],
+    ids=["copied", "sampled", "averaged", "averaged across the edge"],
+)
+def test_what_a_raster_masks_is_missing(tmp_path, how, onto, ways):
+    path = masked_raster(tmp_path / "a.tif", how)
+    found = read_onto(path, onto, nodata=0, dtype="uint16", **ways)[0]
+    centres = (onto.transform.c - LEFT) + onto.transform.a * (np.arange(onto.shape.x) + 0.5)
+    clear, masked = centres < 75, centres > 95
+    assert (found[:, clear] == 500).all()
+    assert not found[:, masked].any()
+    assert set(np.unique(found)) == {0, 500}
+
+
+@pytest.mark.parametrize("kind", ["mask", "alpha"])
+def test_an_average_of_masked_pixels_does_not_depend_on_the_window(tmp_path, kind):
+    path, onto = masked_raster(tmp_path / "a.tif", kind), grid(5, 5, res=30, left=LEFT + 4)
+    ways = {"nodata": 0, "dtype": "uint16", "coarsening": "cubic"}
+    whole = read_onto(path, onto, **ways)
+    np.testing.assert_array_equal(read_onto(path, onto[1:4, 1:4], **ways), whole[:, 1:4, 1:4])
+
+
+def test_a_raster_that_is_finer_in_one_direction_is_averaged(tmp_path):
+    values = np.zeros((16, 32), "uint16")
+    values[:, ::2] = 100
+    values[:, 1::2] = 300
+    for shape, size, turned in (((16, 32), (5, -10), False), ((32, 16), (10, -5), True)):
+        path = tmp_path / f"{turned}.tif"
+        with rasterio.open(
+            path, "w", driver="GTiff", height=shape[0], width=shape[1], count=1, dtype="uint16",
+            crs=UTM, transform=Affine(size[0], 0, LEFT, 0, size[1], TOP),
+        ) as dst:  # fmt: skip
+            dst.write(values.T if turned else values, 1)
+        found = read_onto(str(path), grid(16, 16), nodata=0, dtype="uint16", coarsening="average")
+        assert (found == 200).all(), turned

@@ -1,1 +1,1 @@
-"""What a cube takes, before a pixel is read."""
+"""What a cube takes, before it is made: from its items, a few headers and a few blocks."""

@@ -1,4 +1,4 @@
-"""The price of a cube before a pixel is read."""
+"""The price of a cube before it is made."""
 
 from __future__ import annotations
 

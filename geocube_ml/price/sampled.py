@@ -6,6 +6,7 @@ import time
 from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
+from textwrap import shorten
 
 import numpy as np
 from affine import Affine
@@ -14,6 +15,7 @@ from odc.geo.geobox import GeoBox
 from geocube_ml.cube.mosaic import Mosaic
 from geocube_ml.cube.scenes import Granule
 from geocube_ml.errors import GeocubeError, MissingError
+from geocube_ml.files import redacted
 from geocube_ml.raster import read_onto
 from geocube_ml.raster.header import read_header
 from geocube_ml.raster.window import Header
@@ -22,6 +24,7 @@ from geocube_ml.spec.storage import StorageSpec
 _ITEMS = 3  # are looked at, spread over time
 _DEADLINE_S = 8.0  # a plan must not wait for a network that is not there
 _AT_A_TIME = 8
+_LONGEST = 200  # characters of a reason
 
 
 @dataclass(frozen=True)
@@ -105,8 +108,14 @@ def _header(granule: Granule, asset: str, storage: StorageSpec) -> tuple[Header 
     try:
         return read_header(granule.hrefs[asset], storage), ""
     except GeocubeError as error:
-        kind = "is not there" if isinstance(error, MissingError) else "cannot be opened"
-        return None, f"asset {asset} of {granule.id} {kind}"
+        if isinstance(error, MissingError):
+            return None, f"asset {asset} of {granule.id} is not there"
+        return None, f"asset {asset} of {granule.id} cannot be opened: {_short(error)}"
+
+
+def _short(error: GeocubeError) -> str:
+    """The beginning of a reason, on one line and without secrets."""
+    return shorten(redacted(str(error)), _LONGEST, placeholder="...")
 
 
 def _rate(

@@ -15,9 +15,11 @@ from typing import Any, Protocol
 
 import numpy as np
 import rasterio
+from affine import Affine
 from numpy.typing import DTypeLike, NDArray
 from odc.geo.geobox import GeoBox
-from rasterio.enums import Resampling
+from rasterio.enums import MaskFlags, Resampling
+from rasterio.io import MemoryFile
 from rasterio.vrt import WarpedVRT
 from rasterio.windows import Window
 
@@ -175,6 +177,17 @@ class _GdalRaster:
         values: NDArray[Any] = self.src.read(list(bands), window=window)
         return values
 
+    def masked(self, bands: Sequence[int]) -> bool:
+        """Whether a mask of the whole raster, or an alpha band, says where bands have data."""
+        flags = [flag for band in bands for flag in self.src.mask_flag_enums[band - 1]]
+        return MaskFlags.per_dataset in flags
+
+    def missing(self, bands: Sequence[int], span: Span) -> NDArray[np.bool_]:
+        """(band, y, x) where the mask says that there are no data."""
+        window = Window(span.left, span.top, *span.shape[::-1])
+        missing: NDArray[np.bool_] = self.src.read_masks(list(bands), window=window) == 0
+        return missing
+
     def note(self, bands: Sequence[int], span: Span) -> None:
         """Count what is read for a part."""
         blocks = len(self.header.planes(bands)) * len(list(self.header.touched(span)))
@@ -225,14 +238,20 @@ def _taken(raster: _Raster, how: Way, asked: _Asked) -> NDArray[Any]:
     stated = said if asked.own_nodata and said is not None and _holds(kind, said) else nodata
     if not _holds(kind, stated):  # room for a nodata that the raster cannot say
         kind = np.promote_types(kind, _known(asked.dtype))
+    masked = isinstance(raster, _GdalRaster) and raster.masked(asked.bands)
     if isinstance(raster, _GdalRaster) and how.kind == "warp":
-        values = _warped(raster, how, asked, stated, kind)
+        if masked and not how.span.empty:
+            values = _warped_masked(raster, how, asked, stated, kind)
+        else:
+            values = _warped(raster, how, asked, stated, kind)
     elif how.span.empty:
         values = np.full((len(asked.bands), *asked.geobox.shape), stated, kind)
     else:
         values = raster.read(asked.bands, how.span)
-        _check_whole(values, stated, asked)
         values = values.astype(kind, copy=False)
+        if isinstance(raster, _GdalRaster) and masked:
+            values[raster.missing(asked.bands, how.span)] = stated
+        _check_whole(values, stated, asked)
         if how.kind == "copy":
             values = _placed(values, how, asked.geobox, stated)
         else:
@@ -263,13 +282,13 @@ def _warped(
     raster: _GdalRaster, how: Way, asked: _Asked, nodata: float, kind: np.dtype[Any]
 ) -> NDArray[Any]:
     geobox, header = asked.geobox, raster.header
-    if header.dtype.kind == "f" and _known(asked.dtype).kind in "iu":  # a look at the middle is enough
+    if header.dtype.kind == "f" and _known(asked.dtype).kind in "iu":  # the middle is enough
         height, width = min(header.height, _GLANCE), min(header.width, _GLANCE)
         top, left = (header.height - height) // 2, (header.width - width) // 2
         middle = raster.read(asked.bands, Span(top, top + height, left, left + width))
         _check_whole(middle, nodata, asked)
     raster.note(asked.bands, how.span)
-    scale = round(1 / how.step, 3)
+    down, across = how.step
     with WarpedVRT(
         raster.src,
         crs=str(geobox.crs),
@@ -283,14 +302,46 @@ def _warped(
         # GDAL's default error of 1/8 pixel, and its guess of the scale from the shape of the
         # window, make a pixel's value depend on the window that it is read in
         tolerance=1e-9,
-        XSCALE=scale,
-        YSCALE=scale,
+        XSCALE=round(1 / across, 3),
+        YSCALE=round(1 / down, 3),
     ) as vrt:
         values: NDArray[Any] = vrt.read(list(asked.bands))
     # the warper answers for some pixels beyond the edge, differently from window to window
     col, row = how.places
     inside = (col >= 0) & (col < header.width) & (row >= 0) & (row < header.height)
     return np.where(inside, values, np.array(nodata, kind))
+
+
+def _warped_masked(
+    raster: _GdalRaster, how: Way, asked: _Asked, nodata: float, kind: np.dtype[Any]
+) -> NDArray[Any]:
+    """As `_warped`, of a raster with a mask: a copy of the part, with nodata for what is masked.
+
+    The warper looks at a mask or at nodata, not at both.
+    """
+    header, (top, bottom, left, right) = raster.header, how.span
+    down, across = (int(np.ceil(2 * step)) + 2 for step in how.step)  # more than GDAL looks at
+    top, bottom = max(top - down, 0), min(bottom + down, header.height)
+    left, right = max(left - across, 0), min(right + across, header.width)
+    span = Span(top, bottom, left, right)
+    values = raster.read(asked.bands, span).astype(kind, copy=False)
+    values[raster.missing(asked.bands, span)] = nodata
+    count, height, width = values.shape
+    part = replace(
+        header, height=height, width=width, count=count, dtype=kind,
+        transform=header.transform * Affine.translation(left, top), nodata=(nodata,) * count,
+    )  # fmt: skip
+    col, row = how.places
+    there = replace(how, places=(col - left, row - top))
+    with MemoryFile() as file:
+        with file.open(
+            driver="GTiff", height=height, width=width, count=count, dtype=kind.name,
+            crs=header.crs, transform=part.transform, nodata=nodata,
+        ) as copy:  # fmt: skip
+            copy.write(values)
+        with file.open() as copy:
+            of_copy = replace(asked, bands=tuple(range(1, count + 1)))
+            return _warped(_GdalRaster(copy, part), there, of_copy, nodata, kind)
 
 
 def _with_room(kind: np.dtype[Any], nodata: float) -> np.dtype[Any]:

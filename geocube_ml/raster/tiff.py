@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import logging
 import os
+import struct
 import sys
 import threading
 from collections import OrderedDict
@@ -34,6 +35,8 @@ _TEXTS = (1026, 2049, 3073)
 _REDUNDANT = (2057, 2059)  # axis and flattening of a geographic CRS that has a code
 _DEGREE, _METRE = 9102, 9001
 _USER_DEFINED = 32767
+_ALPHA = (1, 2)  # extra samples: times alpha, and not
+_SUBFILE_TYPE, _MASK = 254, 4
 _PIXEL_IS_POINT = 2
 
 
@@ -111,9 +114,28 @@ def _parsed(file: BinaryIO, size: int) -> Layout | None:
                 or not isinstance(page, tifffile.TiffPage)
             ):
                 return None
-            return _layout(page, size)
+            return None if _masked(tiff, page) else _layout(page, size)
     except Exception:
         return None
+
+
+def _masked(tiff: tifffile.TiffFile, page: tifffile.TiffPage) -> bool:
+    """Whether an alpha band or a mask within the file says where there are data."""
+    samples = page.tags.valueof("ExtraSamples", ())
+    if any(sample in _ALPHA for sample in np.atleast_1d(samples)):
+        return True
+    file, form, at, seen = tiff.filehandle, tiff.tiff, page.offset, set[int]()
+    while at and at not in seen:  # the first tag of a directory alone: all of them take 1 ms
+        seen.add(at)
+        file.seek(at)
+        (n,) = struct.unpack(form.tagnoformat, file.read(form.tagnosize))
+        tags = file.read(n * form.tagsize + form.offsetsize)
+        (code,) = struct.unpack("<H", tags[:2])
+        (value,) = struct.unpack("<I", tags[form.tagsize - form.offsetsize :][:4])
+        if code == _SUBFILE_TYPE and value & _MASK:
+            return True
+        (at,) = struct.unpack(form.offsetformat, tags[-form.offsetsize :])
+    return False
 
 
 def _layout(page: tifffile.TiffPage, size: int) -> Layout | None:

@@ -232,7 +232,8 @@ def _step_of(
         there = Transformer.from_crs(crs, grid_crs, always_xy=True)
         left, top = there.transform(x, y)
         corners = np.array([[left, top], [left + size[0], top], [left, top + size[1]]])
-        places = np.transpose(there.transform(*corners.T, direction="INVERSE"))
+        back_x, back_y = there.transform(corners[:, 0], corners[:, 1], direction="INVERSE")
+        places = np.stack([back_x, back_y], axis=-1)
         moved = places[1:] - places[0]
     back = ~to_crs
     cols = back.a * moved[:, 0] + back.b * moved[:, 1]

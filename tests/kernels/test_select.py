@@ -6,7 +6,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as npst
 
-from geocube_ml.kernels.select import _BLOCK, take_observation, where
+from geocube_ml.kernels.coarsen import block_mean
+from geocube_ml.kernels.composite import clear_mean, clear_median
+from geocube_ml.kernels.geomedian import geometric_median
+from geocube_ml.kernels.resample import bilinear
+from geocube_ml.kernels.select import _BLOCK, beside_nodata, take_observation, where
 
 DTYPES = ("uint8", "int16", "uint16", "float32", "float64")
 
@@ -56,3 +60,32 @@ def test_an_observation_is_taken_with_all_its_bands(data):
     for pixel, step in enumerate(chosen):
         want = values[step, :, pixel] if step >= 0 else [-7] * shape[1]
         assert got[:, pixel].tolist() == list(want)
+
+
+@pytest.mark.parametrize(
+    ("dtype", "nodata", "low", "high", "found"),
+    [("int16", 0, -5, 5, 1), ("uint16", 255, 254, 256, 256), ("float32", -1, -3, 1, None)],
+)
+def test_what_is_computed_of_data_never_is_nodata(dtype, nodata, low, high, found):
+    pair = np.array([[[low]], [[high]]], dtype)
+    clear = np.ones(pair.shape, bool)
+    row = np.array([[low, high]], dtype)
+    options = {"scale": 1.0, "tolerance": 1e-3, "iterations": 20}
+    every = [
+        clear_median(pair, clear, nodata),
+        clear_mean(pair, clear, nodata),
+        geometric_median(pair[:, None], clear, nodata, **options),
+        block_mean(row, 2, nodata),
+        bilinear(row, np.array([0.5]), np.array([1.0]), nodata),
+        bilinear(row, np.array([[0.5]]), np.array([[1.0]]), nodata),
+    ]
+    for one in every:
+        assert one.dtype == dtype
+        assert one.item() != nodata
+        assert one.item() == (pytest.approx(nodata, abs=1e-6) if found is None else found)
+
+
+@pytest.mark.parametrize(("dtype", "nodata"), [("uint16", 0), ("uint8", 255), ("float32", np.nan)])
+def test_what_data_cannot_come_to_stays(dtype, nodata):
+    values = np.array([nodata, 1], dtype)
+    np.testing.assert_array_equal(beside_nodata(values.copy(), nodata), values)

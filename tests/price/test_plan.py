@@ -1,5 +1,7 @@
 """The price of a cube is what a run pays."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 from affine import Affine
@@ -10,8 +12,9 @@ from geocube_ml.cube.mosaic import make_mosaic
 from geocube_ml.grid import Grid
 from geocube_ml.items.catalog import find_items
 from geocube_ml.price import reach, sampled
+from geocube_ml.price.memory import worker_bytes
 from geocube_ml.price.plan import missing_files, price
-from geocube_ml.price.reads import reads_of
+from geocube_ml.price.reads import Near, busiest, reads_of
 from geocube_ml.raster import counted
 from geocube_ml.raster.header import cost, read_header
 from geocube_ml.spec.composite import BestSpec, MedianSpec
@@ -84,7 +87,7 @@ def run(mosaic):
     [
         {},
         {"masked": False},
-        {"edge": 16, "grow": 3},
+        {"edge": 16, "grow": 3, "nodata": 0},
         {"composite": BestSpec(cloud_distance=20)},
         {"geobox": GeoBox((50, 70), Affine(10, 0, 500_205, 0, -10, 4_999_800), "EPSG:32633")},
     ],
@@ -158,8 +161,23 @@ def test_without_a_connection_the_rest_is_told(cloudless):
     assert (told.windows, told.decoded_bytes, told.seconds) == (None, None, None)
     assert (told.tasks, told.write_bytes) == (16, 4 * 64 * 128 * 5)
     _, why, *_ = told.lines()
-    assert why.startswith("  what is read cannot be told: asset B10 of E0303 cannot be opened")
+    assert why.startswith("  what is read cannot be told: asset B10 of E0303 cannot be opened: ")
+    assert "127.0.0.1" in why
+    assert len(why) < 300
     assert missing_files({"s2": mosaic}) == []
+
+
+def test_a_raster_in_another_crs_takes_memory_whether_or_not_items_say_so(cloudless):
+    mosaic = mosaic_of(cloudless)
+    samples = sampled.sample(mosaic)
+    moved = {
+        asset: tuple(replace(header, crs="EPSG:32634") for header in headers)
+        for asset, headers in samples.headers.items()
+    }
+    tiles = mosaic.grid.tiles
+    most = busiest(mosaic, Near.of(mosaic, tiles), len(tiles))
+    there = worker_bytes(mosaic, most, replace(samples, headers=moved), 1)
+    assert there > worker_bytes(mosaic, most, samples, 1)
 
 
 def test_the_lines_are_for_people(cloudless):

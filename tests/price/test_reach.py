@@ -58,3 +58,28 @@ def test_only_windows_that_end_at_the_edge_of_a_block_are_looked_at_one_by_one(m
     windows.touched(raster, np.arange(len(TILES)), "bilinear", "average")
     sizes = {tuple(windows.window(at).shape) for at in range(len(TILES))}
     assert len(asked) <= len(sizes) + 2
+
+
+@pytest.mark.parametrize("how", ["nearest", "bilinear", "cubic", "average"])
+@pytest.mark.parametrize("size", [(4.0, 12.0), (12.0, 4.0)])
+def test_the_blocks_of_windows_are_those_of_each_where_pixels_are_no_squares(how, size):
+    transform = Affine(size[0], 0, 500_300, 0, -size[1], 5_099_700)
+    raster = Header(
+        300, 300, 1, np.dtype("u2"), "EPSG:32633", transform, (0.0,), (16, 16), True
+    )  # fmt: skip
+    windows, which = Windows(GEOBOX, TILES), np.arange(len(TILES))
+    found = windows.touched(raster, which, how, how)
+    for at, rows, cols in zip(which, *found, strict=True):
+        blocks = list(raster.touched(way(raster, windows.window(at), how, how).span))
+        assert (rows, cols) == (len({y for y, _ in blocks}), len({x for _, x in blocks}))
+
+
+def test_each_direction_has_a_step_of_its_own():
+    """GLO-30 at 46 degrees north, on a grid of 30 m: 21.5 m by 30.9 m."""
+    degree = 1 / 3600
+    place = Affine(degree, 0, 15, 0, -degree, 46.1)
+    raster = Header(360, 360, 1, np.dtype("f4"), "EPSG:4326", place, (None,), (64, 64), True)
+    onto = GeoBox((8, 8), Affine(30, 0, 500_500, 0, -30, 5_100_000), "EPSG:32633")
+    found = way(raster, onto, "bilinear", "average")
+    assert (found.kind, found.method) == ("warp", "average")
+    assert found.step == pytest.approx((1.0, 1.4), abs=0.01)
