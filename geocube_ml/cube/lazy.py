@@ -96,7 +96,7 @@ def _variables(name: str, mosaic: Mosaic) -> dict[str, Any]:
         name: (
             (*dims, f"{name}_band", "y", "x"),
             da.from_array(values, chunks=(*ones, depth, edge, edge), name=key, **lazy),
-            band_attrs(sensor, mosaic.composite),
+            band_attrs(sensor, mosaic.composite, mosaic.source.chosen),
         )
     }
     if mosaic.counted:

@@ -188,7 +188,10 @@ def _variables(
         (*lead, len(mosaic.source.chosen), *rows_cols),
         sensor.dtype,
         sensor.nodata,
-        {**band_attrs(sensor, mosaic.composite), **offsets[name]},
+        {
+            **band_attrs(sensor, mosaic.composite, mosaic.source.chosen),
+            **offsets[name],
+        },
         made_by,
     )
     clear = Variable(

@@ -54,11 +54,15 @@ def pinned(job: Job, name: str, area: Geometry | None) -> Found:
     wanted = _wanted(job, source)
     where = source.items.model_dump(mode="json", exclude={"page_size"})
     step = f"items/{name}"
-    records.check(step, wanted, longer)
+    fresh = not records.path("cube", "begun").exists()
+    if not fresh:
+        records.check(step, wanted, longer)
     begun, known = records.path(step, "begun"), records.path(step, "place")
     # the place is written last: without it no pin counts
     there = path.exists() and known.exists() and read_json(known) == where
     before = read_json(begun)["inputs"] if there else None
+    if before is not None and fresh and not longer(before, wanted):
+        before = None  # nothing was made of them: a recipe that was corrected searches anew
     if before == wanted:
         return _kept(job, name)
     if before is None or period is None:

@@ -207,8 +207,9 @@ class Job:
                 "on the command line, or name no step to run all."
             )
         if step not in self.digests:
-            inputs = import_module(f"geocube_ml.steps.{step}").inputs(self)
-            self.records.check(step, inputs)
+            module = import_module(f"geocube_ml.steps.{step}")
+            inputs = module.inputs(self)
+            self.records.check(step, inputs, getattr(module, "grows", None) if self.dry else None)
             self.digests[step] = digest(inputs)
         return self.digests[step]
 

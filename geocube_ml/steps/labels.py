@@ -20,11 +20,14 @@ _VARIABLES = ("label", "polygon")
 
 
 def inputs(job: Job) -> dict[str, Any]:
-    """What decides the labels; they need the cube's grid, not its pixels."""
+    """What decides the labels: the cube's grid, not its pixels, so that they outlive its growth."""
+    job.digest_of("cube")  # it is there, and of this recipe
+    geobox = job.grid.geobox
     return {
         "labels": job.labels.result(),
         "file": content_digest(vector_parts(job.place(job.labels.path))),
-        "cube": job.digest_of("cube"),
+        "grid": [str(geobox.crs), list(geobox.transform), list(geobox.shape)],
+        "store": job.recipe.store.result(),
     }
 
 

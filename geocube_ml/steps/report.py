@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import pandas as pd
@@ -60,6 +60,16 @@ def discard(job: Job) -> None:
     remove(job.report_path)
 
 
+_PRICE: tuple[tuple[str, str, Callable[[float], str]], ...] = (
+    ("tasks", "tasks", str),
+    ("windows", "windows read", str),
+    ("decoded_bytes", "decoded", lambda n: f"{n / 1e6:.3g} MB"),
+    ("stored_bytes", "stored", lambda n: f"{n / 1e6:.3g} MB"),
+    ("worker_bytes", "memory of a process", lambda n: f"{n / 1e6:.0f} MB"),
+    ("seconds", "time", lambda n: f"{n:.1f} s"),
+)
+
+
 def _facts(job: Job) -> list[tuple[str, str]]:
     recipe = job.recipe
     cube, labels = job.records.facts("cube") or {}, job.records.facts("labels") or {}
@@ -73,6 +83,7 @@ def _facts(job: Job) -> list[tuple[str, str]]:
         *([("Period", f"{period.start} to {period.end}, by {period.step}")] if period else []),
         ("Items", _items(cube.get("sources", {}))),
         ("Grid", grid),
+        *_price(job),
         ("Labels", f"{labels.get('polygons')} polygons, {labels.get('pixels')} pixels"),
         ("Samples", f"{samples.get('samples')}, of which {samples.get('held_out')} held out"),
         ("Model of the map", recipe.map_model),
@@ -80,6 +91,18 @@ def _facts(job: Job) -> list[tuple[str, str]]:
         *((f"Digest of `{step}`", job.digest_of(step))
           for step in ("cube", "labels", "samples", "train", "evaluate", "predict")),
     ]  # fmt: skip
+
+
+def _price(job: Job) -> list[tuple[str, str]]:
+    """What the cube was said to take, and what it took."""
+    path = job.records.path("price", "cube")
+    said = read_json(path) if path.exists() else {}
+    told, was = said.get("estimated") or {}, said.get("was") or {}
+    return [
+        (f"Cube: {what}", f"{show(told[key])} said before, {show(was[key])} taken")
+        for key, what, show in _PRICE
+        if told.get(key) is not None and was.get(key) is not None
+    ]
 
 
 def _items(sources: Mapping[str, Any]) -> str:

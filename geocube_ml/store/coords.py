@@ -12,7 +12,7 @@ from odc.geo.xr import xr_coords
 from geocube_ml.grid import Grid
 from geocube_ml.spec.composite import CompositeSpec
 from geocube_ml.spec.period import TimeStep
-from geocube_ml.spec.sensor import SensorSpec
+from geocube_ml.spec.sensor import BandSpec, SensorSpec
 
 CLEAR_FILL = 0
 """Count of clear observations where nothing was written: none.  It is a count, not nodata."""
@@ -36,7 +36,15 @@ _CELL_METHODS = {
 _DAYS = {"units": "days since 1970-01-01", "calendar": "proleptic_gregorian", "dtype": "int64"}
 
 
-def band_attrs(sensor: SensorSpec, composite: CompositeSpec | None = None) -> dict[str, Any]:
+_NO_BANDS: Mapping[str, BandSpec] = {}
+_DERIVED_UNITS = {"slope": "degree", "aspect": "degree", "northness": "1", "eastness": "1"}
+
+
+def band_attrs(
+    sensor: SensorSpec,
+    composite: CompositeSpec | None = None,
+    bands: Mapping[str, BandSpec] = _NO_BANDS,
+) -> dict[str, Any]:
     """CF attributes of a source's variable; its values are counts.
 
     Parameters
@@ -44,6 +52,8 @@ def band_attrs(sensor: SensorSpec, composite: CompositeSpec | None = None) -> di
     sensor : SensorSpec
     composite : CompositeSpec, optional
         How a step was made; None for a static source, which says nothing of time.
+    bands : mapping of name to BandSpec, optional
+        Of one that is derived, such as ``slope``, ``units_slope`` says the unit.
 
     Returns
     -------
@@ -59,6 +69,9 @@ def band_attrs(sensor: SensorSpec, composite: CompositeSpec | None = None) -> di
         attrs |= {"scale_factor": sensor.scale, "add_offset": sensor.add_offset}
     integer = np.issubdtype(np.dtype(sensor.dtype), np.integer)
     attrs["nodata"] = int(sensor.nodata) if integer else float(sensor.nodata)
+    for name, band in bands.items():
+        if band.derive:
+            attrs[f"units_{name}"] = _DERIVED_UNITS[band.derive]
     if composite and series:
         attrs["cell_methods"] = _CELL_METHODS[composite.method]
     return attrs | {"grid_mapping": "spatial_ref"}

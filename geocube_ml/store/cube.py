@@ -320,6 +320,8 @@ def open_cube(
     cube.attrs = without(cube.attrs)
     for variable in cube.variables.values():
         variable.attrs = without(variable.attrs)
+        for cut in ("chunks", "shards", "preferred_chunks"):  # of the whole, not of what is taken
+            variable.encoding.pop(cut, None)
         if (missing := variable.attrs.get("_FillValue")) is not None:
             variable.attrs["nodata"] = np.asarray(missing).item()
     return cube

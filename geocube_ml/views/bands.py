@@ -213,7 +213,10 @@ def _split(
         said = {"long_name": f"{title}: {band}" if title else band}
         if not end:
             said["source"] = source  # that it holds values to be scaled, also where no scale is
-        part.attrs = {**variable.attrs, **mapping_of(variable), **said}
+        if (own := variable.attrs.get(f"units_{band}")) is not None:  # of one that is derived
+            said["units"] = own
+        kept = {k: v for k, v in variable.attrs.items() if not k.startswith("units_")}
+        part.attrs = {**kept, **mapping_of(variable), **said}
         yield f"{name}{end}", part
 
 

@@ -9,7 +9,8 @@ from tests.price.memory_of_a_run import run, sensor, write_archive
 pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="the peak is read from /proc")
 
 MANY = {"band_range": {"asset": "CUBE", "last": 200}, "mask": {"asset": "SCL", "clear": [1, 2]}}
-RADAR = {"bands": {"vv": "VV"}, "dtype": "float32", "nodata": -1, "power": "decibel"}
+NEAREST = {"asset": "VV", "resampling": "nearest", "coarsening": "nearest"}
+RADAR = {"bands": {"vv": NEAREST}, "dtype": "float32", "nodata": -1, "power": "decibel"}
 
 
 @pytest.fixture(scope="module")

@@ -344,3 +344,10 @@ def test_gdal_reads_it_where_its_driver_knows_the_codecs(filled):
         assert plane.transform == GRID.geobox.transform
         assert plane.nodata == -32768
         np.testing.assert_array_equal(plane.read(1), open_cube(filled.path).s2[0, 0])
+
+
+def test_a_cube_is_written_elsewhere_as_xarray_likes_it(tmp_path):
+    store = create(tmp_path / "cube.zarr")
+    part = open_cube(store.path)
+    part.to_zarr(tmp_path / "part.zarr", zarr_format=3, consolidated=False)
+    xr.testing.assert_equal(open_cube(tmp_path / "part.zarr").load(), part.load())

@@ -197,3 +197,14 @@ def test_decibels_keep_nodata():
     power = xr.DataArray(np.float32([1, -9999, 0.1]), attrs={"nodata": -9999.0})
     assert to_decibel(power).values.tolist() == [0, -9999, -10]
     assert to_power(to_decibel(power)).values[1] == -9999
+
+
+def test_a_derived_band_has_a_unit_of_its_own(tmp_path):
+    cube = stored_cube(tmp_path / "cube.zarr")
+    name = next(n for n in cube if f"{n}_band" in cube[n].dims and "time" not in cube[n].dims)
+    first, second = (str(band) for band in cube[f"{name}_band"].values[:2])
+    cube[name].attrs |= {"units": "m", f"units_{second}": "degree"}
+    views = as_bands(cube[[name]])
+    assert views[first].attrs["units"] == "m"
+    assert views[second].attrs["units"] == "degree"
+    assert not [key for key in views[second].attrs if key.startswith("units_")]
