@@ -13,7 +13,6 @@ from __future__ import annotations
 
 import json
 import os
-import resource
 import shutil
 import subprocess
 import sys
@@ -32,7 +31,7 @@ import rasterio
 import xarray as xr
 from numpy.typing import NDArray
 
-from benchmarks.measure import Result, speeds
+from benchmarks.measure import Result, peak_bytes, speeds
 from benchmarks.tiles import each_tile
 from geocube_ml.cube import compose, observe
 from geocube_ml.cube.mosaic import Mosaic, make_mosaic
@@ -304,7 +303,7 @@ def main() -> None:
         ours(mosaic, folder / "alone.zarr")
     else:
         peer(mosaic, items, folder / "alone.zarr", chunk)
-    print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024)
+    print(peak_bytes())
 
 
 if __name__ == "__main__":

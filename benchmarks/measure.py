@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import resource
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass
+from pathlib import Path
 from statistics import median
 
 
@@ -64,3 +66,12 @@ def speeds(parts: Mapping[str, Callable[[], float]], repeat: int) -> dict[str, f
             if round_ > 0 or repeat == 0:
                 found[name].append(done / (time.perf_counter() - begun))
     return {name: median(values) for name, values in found.items()}
+
+
+def peak_bytes() -> int:
+    """The most memory that this process held; not of what it was before it became itself."""
+    status = Path("/proc/self/status")
+    if not status.exists():
+        return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
+    (line,) = (line for line in status.read_text().splitlines() if line.startswith("VmHWM:"))
+    return int(line.split()[1]) * 1024

@@ -12,7 +12,6 @@ import contextlib
 import itertools
 import json
 import re
-import resource
 import subprocess
 import sys
 import threading
@@ -30,6 +29,7 @@ import stac_geoparquet.arrow as stac_arrow
 from affine import Affine
 from odc.geo.geobox import GeoBox
 
+from benchmarks.measure import peak_bytes
 from geocube_ml.cube.mosaic import make_mosaic
 from geocube_ml.grid import Grid
 from geocube_ml.items.pin import PinnedItems
@@ -193,7 +193,7 @@ def plan(path: Path, tiles: int) -> dict[str, Any]:
     return {
         "seconds": round(time.perf_counter() - begun, 2),
         "cpu_seconds": round(time.process_time() - busy, 2),
-        "peak_bytes": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024,
+        "peak_bytes": peak_bytes(),
         "items": told.sources["s2"].items,
         "tiles": told.tiles,
         "tasks": told.tasks,
