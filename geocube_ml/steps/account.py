@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import resource
+import contextlib
 import time
 from collections.abc import Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -68,16 +68,32 @@ def paid(
         "stored_bytes": sum(sizes),
     }
     estimated = told.facts()
-    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
     varying = {
         "seconds": round(time.monotonic() - begun, 1),
-        "worker_bytes": peak if job.recipe.cluster.where == THREADS else None,
+        "worker_bytes": _peak() if job.recipe.cluster.where == THREADS else None,
     }
     write_json(
         job.records.path("price", "cube"), {"estimated": estimated, "was": {**was, **varying}}
     )
     lasting = {key: value for key, value in estimated.items() if key not in _VARYING}
     return {"estimated": lasting, "was": was}
+
+
+def forget_peak() -> None:
+    """Let the peak of memory begin anew, where the system can: a step before it may have taken
+    more.
+    """
+    with contextlib.suppress(OSError):
+        Path("/proc/self/clear_refs").write_text("5")
+
+
+def _peak() -> int | None:
+    """The most bytes that this process held since `forget_peak`; None where that is not told."""
+    try:
+        lines = Path("/proc/self/status").read_text().splitlines()
+    except OSError:
+        return None
+    return next((int(n.split()[1]) * 1024 for n in lines if n.startswith("VmHWM:")), None)
 
 
 def threads(job: Job) -> int:

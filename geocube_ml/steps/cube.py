@@ -18,7 +18,7 @@ from geocube_ml.price.plan import missing_files, price
 from geocube_ml.raster import counted
 from geocube_ml.spec.base import digest
 from geocube_ml.spec.period import PeriodSpec, TimeStep
-from geocube_ml.steps.account import Tally, paid, tally, threads
+from geocube_ml.steps.account import Tally, forget_peak, paid, tally, threads
 from geocube_ml.steps.items import reaches_further
 from geocube_ml.steps.job import Job
 from geocube_ml.steps.overviews import Layer, write_overviews
@@ -70,6 +70,7 @@ def run(job: Job) -> dict[str, Any]:
     gone = missing_files(mosaics)
     if gone and job.recipe.unreadable == "stop":
         raise MissingError(gone[0] + " Restore them, or leave their items out.")
+    forget_peak()
     begun, told = time.monotonic(), price(mosaics, threads(job))
     write_json(job.records.path("price", "cube"), {"estimated": told.facts(), "was": None})
     said = {name: checked_offsets(job, name, mosaic) for name, mosaic in mosaics.items()}
