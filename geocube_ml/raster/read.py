@@ -18,7 +18,7 @@ import rasterio
 from affine import Affine
 from numpy.typing import DTypeLike, NDArray
 from odc.geo.geobox import GeoBox
-from rasterio.enums import MaskFlags, Resampling
+from rasterio.enums import ColorInterp, MaskFlags, Resampling
 from rasterio.io import MemoryFile
 from rasterio.vrt import WarpedVRT
 from rasterio.windows import Window
@@ -179,6 +179,9 @@ class _GdalRaster:
 
     def masked(self, bands: Sequence[int]) -> bool:
         """Whether a mask of the whole raster, or an alpha band, says where bands have data."""
+        if is_remote(asked := str(self.src.name)) or asked.startswith("/vsi"):
+            # GDAL would look for a mask beside the file: requests for what is hardly ever there
+            return ColorInterp.alpha in self.src.colorinterp
         flags = [flag for band in bands for flag in self.src.mask_flag_enums[band - 1]]
         return MaskFlags.per_dataset in flags
 
