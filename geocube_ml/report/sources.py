@@ -111,7 +111,7 @@ def mask_words(mask: MaskSpec) -> str:
 
     Examples
     --------
-    >>> mask_words(MaskSpec(asset="SCL", clear=(4, 5), grow=2))
+    >>> mask_words(MaskSpec(asset="SCL", clear=(4, 5), nodata=0, grow=2))
     'SCL: clear are 4, 5; what is not clear grown by 2 px'
     >>> mask_words(MaskSpec(asset="CLD", at_most=40))
     'CLD: clear is at most 40'

@@ -161,7 +161,7 @@ def test_what_was_seen_of_each_source_counted_by_hand():
         ({"asset": "Q", "fields": [{"first": 6, "clear": (1,)}]}, "Q: bit 6 one of 1"),
         ({"asset": "score", "at_least": 0.6}, "score: clear is at least 0.6"),
         (
-            {"asset": "SCL", "clear": (4,), "shrink": 1, "grow": 3},
+            {"asset": "SCL", "clear": (4,), "nodata": 0, "shrink": 1, "grow": 3},
             "SCL: clear are 4; what is not clear shrunk by 1 px, then grown by 3 px",
         ),
     ],
