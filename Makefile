@@ -27,8 +27,11 @@ check: $(READY) ## lint, format, types, import contracts
 	$(BIN)/mypy
 	$(BIN)/lint-imports --no-cache
 
-unit: $(READY) ## all tests
-	$(BIN)/python -m pytest
+# A file's tests stay in one process, which starts its own servers; BLAS and torch take one thread
+# in each.  Files run in their order, so that the long ones do not come last.
+unit: $(READY) ## all tests, in a process for each core (four at most)
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest --numprocesses logical --maxprocesses 4 \
+	  --dist loadfile --no-loadscope-reorder
 
 bench: $(READY) ## workloads beside a naive peer and a limit
 	$(BIN)/python -m benchmarks

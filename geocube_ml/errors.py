@@ -6,6 +6,7 @@
     |- NoItemsError     (also a LookupError)       a search found nothing
     |- MissingError     (also a FileNotFoundError) a file, or an earlier step's result, is not there
     |- ReadError        (also an OSError)          a raster could not be read
+    |- UnplacedError    (also an InputError and a ReadError)  a raster does not say where it lies
     |- GridMismatch     (also a ValueError)        two rasters are not on one grid
     |- StaleTarget      (also a RuntimeError)      the target was made by another recipe
     |- FullDisk         (also an OSError)          no room is left to write
@@ -47,6 +48,10 @@ class ReadError(GeocubeError, OSError):
 
     passing = False
     """Whether it may be an outage (throttled, timed out, cut off) and no fault of the raster."""
+
+
+class UnplacedError(InputError, ReadError):
+    """A raster has no CRS: a fault of that file, which is the same however often it is read."""
 
 
 class GridMismatch(GeocubeError, ValueError):

@@ -151,6 +151,8 @@ def _utm(spec: GridSpec) -> str:
 def _shared_geobox(asset: str, items: Sequence[pystac.Item], storage: StorageSpec) -> GeoBox:
     if not items:
         raise SpecError(f"grid.like: {asset} takes the grid from the items, but there are none.")
+    if asset not in items[0].assets:  # with its source before it
+        asset = asset.partition("/")[2] or asset
     first = asset_geobox(items[0], asset, storage)
     _metric(str(first.crs), GridSpec(like=asset))
     for item in items[1:]:

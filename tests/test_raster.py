@@ -252,6 +252,38 @@ def test_the_rasters_own_nodata_becomes_the_one_asked_for(
     assert not gone[0, 0]
 
 
+@pytest.mark.parametrize("at", GRIDS.values(), ids=GRIDS)
+@pytest.mark.parametrize("stored", ["plain", "masked"])
+@pytest.mark.parametrize("own", [True, False])
+def test_data_of_the_value_that_is_to_mean_nodata_are_refused_with_both(write, at, stored, own):
+    """Fill that the file does not call so, or data that would get lost: both are wrong pixels."""
+    values = np.full((5, 5), 700, "int16")
+    values[1, 1], values[2, 2] = 0, -1
+    href = write(values, nodata=-1)
+    if stored == "masked":  # then GDAL reads it, and what is masked is no data
+        with rasterio.open(href, "r+") as dst:
+            dst.write_mask(values != 0)
+    asked = partial(
+        read_one, href, at, nodata=0, dtype="int16", coarsening="average", own_nodata=own
+    )
+    if not own or stored == "masked":
+        assert (asked() != 700).any()
+        return
+    with pytest.raises(InputError, match=r"has 1 pixels of the value 0, .*`nodata`.*nodata -1"):
+        asked()
+
+
+def test_a_mean_that_comes_to_the_nodata_asked_for_stays_data(write):
+    values = np.int16([[-5, 5], [5, -5]])
+    at = grid(1, 1, res=20)
+    for kind in ("int16", "float32"):
+        href = write(values.astype(kind), nodata=-99)
+        got = read_one(href, at, nodata=0, dtype=kind, coarsening="average")
+        assert 0 < got[0, 0] <= 1
+    thirds = write(np.float32([[0, 1], [0, 0]]), nodata=-1)
+    assert read_one(thirds, at, nodata=-1, dtype="int16", coarsening="average") == 0
+
+
 def test_nan_is_no_data_whatever_the_raster_states(write):
     values = np.float32([[1, np.nan], [-1, 4]])
     for stated, last in ((None, [-1, 4]), (-1, [0, 4])):

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any, Literal
 
@@ -14,8 +15,8 @@ from odc.geo.geobox import GeoBox
 from geocube_ml.cube.scenes import Granule
 from geocube_ml.errors import AccessError, GeocubeError, MissingError, ReadError
 from geocube_ml.kernels.mask import bits_clear, has_data, is_clear, shrunk_and_grown, within
-from geocube_ml.kernels.radiometry import lowered_data
-from geocube_ml.raster import read_onto
+from geocube_ml.kernels.radiometry import lowered_data, take_clear
+from geocube_ml.raster import Wanted, read_joined, read_onto
 from geocube_ml.spec.sensor import BandSpec, MaskSpec, SensorSpec
 from geocube_ml.spec.storage import StorageSpec
 
@@ -140,15 +141,20 @@ class Observer:
         list of Layer
         """
         sensor, first = self.sensor, bands[0]
+        wanted = Wanted(
+            bands=tuple(band.band for band in bands), nodata=sensor.nodata,
+            dtype=np.dtype(sensor.dtype), resampling=first.resampling,
+            coarsening=first.coarsening,
+        )  # fmt: skip
+        joined = self._joined([granule for granule, _ in granules], first.asset, window, wanted)
         found: list[Layer] = []
         left: NDArray[np.bool_] | None = None
-        for granule, mask in granules:
+        for at, (granule, mask) in enumerate(granules):
             if not every and not (mask if left is None else mask & left).any():
                 continue
-            values = self._load(
-                granule, first.asset, window, tuple(band.band for band in bands),
-                sensor.nodata, sensor.dtype, first.resampling, first.coarsening,
-            )  # fmt: skip
+            values = joined[at]
+            if values is None:
+                values = self._load(granule, first.asset, window, wanted)
             found.append(Layer(values, mask, granule.offset.counts))
             if not every and granule is not granules[-1][0]:
                 lacking = ~(mask & has_data(values, sensor.nodata).all(axis=0))
@@ -175,15 +181,13 @@ class Observer:
             Get the values, with what was added to counts taken off, and where they count.  What
             lies where nothing counts has no meaning.
         """
-        nodata = self.sensor.nodata
-        first, *others = layers
-        lowered_data(first.values[:, rows], first.offset, nodata, out=values)
-        np.logical_and(has_data(first.values[:, rows], nodata), first.mask[rows], out=clear)
-        for layer in others:
-            found = lowered_data(layer.values[:, rows], layer.offset, nodata)
-            there = has_data(layer.values[:, rows], nodata) & layer.mask[rows] & ~clear
-            np.copyto(values, found, where=there)
-            clear |= there
+        clear[:] = False
+        for layer in layers:
+            for band, plane in enumerate(layer.values):
+                take_clear(
+                    plane[rows], layer.mask[rows], layer.offset, self.sensor.nodata,
+                    values[band], clear[band],
+                )  # fmt: skip
 
     def fuse_jointly(
         self,
@@ -222,9 +226,9 @@ class Observer:
     ) -> tuple[NDArray[np.bool_], NDArray[np.bool_]]:
         """Where one mask says clear, and where it has no value."""
         fill = _outside(mask)
-        values = self._load(
-            granule, mask.asset, window, (mask.band,), fill, None, "nearest", "nearest"
-        )[0]
+        # of a mask only what its description says counts
+        wanted = Wanted(bands=(mask.band,), nodata=fill, dtype=None, own_nodata=False)
+        values = self._load(granule, mask.asset, window, wanted)[0]
         missing = ~has_data(values, fill)
         if mask.clear:
             good = is_clear(values, mask.clear)
@@ -235,27 +239,40 @@ class Observer:
             good = within(values, mask.at_least, mask.at_most)
         return good & ~missing, missing
 
-    def _load(
-        self, granule: Granule, asset: str, window: Window, bands: tuple[int, ...],
-        nodata: float, dtype: str | None, resampling: str, coarsening: str,
-    ) -> NDArray[Any]:  # fmt: skip
-        href = granule.hrefs[asset]
+    def _joined(
+        self, granules: Sequence[Granule], asset: str, window: Window, wanted: Wanted
+    ) -> Sequence[NDArray[Any] | None]:
+        """Values of granules that continue each other; None of one that is read by itself.
+
+        Only what does not change with time may be of two granules.
+        """
+        exact = wanted.resampling == wanted.coarsening == "nearest"  # of one pixel anyway
+        if not self.sensor.static or len(granules) == 1 or exact:
+            return [None] * len(granules)
+        return read_joined(
+            [granule.hrefs[asset] for granule in granules],
+            window.of(self.geobox),
+            wanted,
+            # a mask says of each granule by itself where it is to be seen
+            own_first=bool(self.sensor.mask),
+            naming=lambda at: self._naming(granules[at], asset),
+            storage=self.storage,
+        )
+
+    def _load(self, granule: Granule, asset: str, window: Window, wanted: Wanted) -> NDArray[Any]:
+        with self._naming(granule, asset):
+            how, grid = vars(wanted), window.of(self.geobox)
+            return read_onto(granule.hrefs[asset], grid, **how, storage=self.storage)
+
+    @contextmanager
+    def _naming(self, granule: Granule, asset: str) -> Iterator[None]:
+        """Names the item and the asset in what is raised, or says that the item is left out."""
         try:
-            return read_onto(
-                href,
-                window.of(self.geobox),
-                bands=bands,
-                nodata=nodata,
-                dtype=dtype,
-                resampling=resampling,
-                coarsening=coarsening,
-                own_nodata=dtype is not None,  # of a mask only what its description says counts
-                storage=self.storage,
-            )
+            yield
         except GeocubeError as error:
             passing = isinstance(error, ReadError) and error.passing
             if self.unreadable == "leave-out" and _of_one(error) and not (passing and self.waits):
-                left_out = LeftOut(granule.id, asset, href, str(error))
+                left_out = LeftOut(granule.id, asset, granule.hrefs[asset], str(error))
                 raise CannotRead(left_out, passing) from error
             told = type(error)(f"Item {granule.id}, asset {asset}: {error}")
             if isinstance(told, ReadError):

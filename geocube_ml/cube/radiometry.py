@@ -48,7 +48,8 @@ _FEW = 0.01  # share of pixels
 _MANY = 0.10  # share of the dark pixels
 _SOME = 0.20  # share of all pixels
 _LEAST = 300  # pixels; fewer may be one odd lake
-_EDGE = 400  # pixels of a look; the coarsest overview of most archives has 343
+LOOK_EDGE = 400
+"""Pixels of a look; the coarsest overview of most archives has 343."""
 _VEGETATION, _WATER = 4, 6  # of the scene classification
 _VISIBLE = ("red", "blue", "green", "coastal")
 _BANDS = {  # band to the classes in which it is dark, the most telling band first
@@ -117,12 +118,11 @@ def examine(
         A raster cannot be read; names item and asset.
     """
     scl = _classification(source)
-    known = _VISIBLE if scl is None else tuple(_BANDS)
-    names = [name for name in known if name in source.chosen][:2]
+    names = _telling(source)
 
-    def look(asset: str, band: int) -> tuple[NDArray[Any], float | None]:
+    def look(asset: str, band: int, none: float) -> tuple[NDArray[Any], float | None]:
         try:
-            values, nodata = read_overview(hrefs[asset], _EDGE, [band], storage)
+            values, nodata = read_overview(hrefs[asset], LOOK_EDGE, [band], storage, nodata=none)
         except GeocubeError as error:
             named = type(error)(f"Item {granule_id}, asset {asset}: {error}")
             if isinstance(error, ReadError) and isinstance(named, ReadError):
@@ -130,12 +130,12 @@ def examine(
             raise named from error
         return values[0], nodata
 
-    classes = look(*scl)[0] if scl and names else None
+    classes = look(*scl, 0)[0] if scl and names else None
     found = []
     for name in names:
         band = source.chosen[name]
-        counts, nodata = look(band.asset, band.band)
-        valid = has_data(counts, source.sensor.nodata if nodata is None else nodata)
+        counts, nodata = look(band.asset, band.band, source.sensor.nodata)
+        valid = has_data(counts, nodata)
         if classes is not None:
             valid &= np.isin(_onto(classes, counts.shape), _BANDS[name])
         found.append(counts[valid])
@@ -146,6 +146,15 @@ def examine(
         seen=verdict, band=", ".join(names), pixels=min((c.size for c in found), default=0),
         share=round((min if verdict == 0 else max)(shares, default=0.0), 4),
     )  # fmt: skip
+
+
+def looked_at(source: SourceSpec) -> list[str]:
+    """Assets of each item that `examine` opens; none of a source without an offset."""
+    if source.sensor.offset == "none":
+        return []
+    bands = [source.chosen[name].asset for name in _telling(source)]
+    scl = _classification(source)
+    return [*([scl[0]] if scl and bands else []), *bands]
 
 
 def told(bands: Sequence[NDArray[np.integer[Any]]], *, classified: bool) -> int | None:
@@ -256,6 +265,12 @@ def _shown(one: Evidence) -> str:
 
 def _more(items: Sequence[Evidence]) -> str:
     return f"; and {len(items) - _NAMED} more" if len(items) > _NAMED else ""
+
+
+def _telling(source: SourceSpec) -> list[str]:
+    """The two of a source's bands that tell most."""
+    known = _VISIBLE if _classification(source) is None else tuple(_BANDS)
+    return [name for name in known if name in source.chosen][:2]
 
 
 def _classification(source: SourceSpec) -> tuple[str, int] | None:

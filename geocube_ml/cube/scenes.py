@@ -24,6 +24,7 @@ from geocube_ml.items.item import (
     solar_day,
     stated_geobox,
 )
+from geocube_ml.raster.window import step_of
 from geocube_ml.spec.period import PeriodSpec, TimeStep
 from geocube_ml.spec.source import SourceSpec
 
@@ -31,6 +32,10 @@ STATIC = TimeStep(date.min, date.max, "static")
 """The one step of a source without a time axis."""
 
 _MARGIN = 2.0  # pixels; resampling looks so far beyond a footprint's edge
+_AROUND = 2.0
+"""Pixels of a static raster itself: so far away, it may have a part in what another one shows."""
+_AROUND_UNSTATED = 32.0
+"""The same in pixels of the grid, of a raster of which no size is stated."""
 
 
 @dataclass(frozen=True)
@@ -117,10 +122,11 @@ def scenes_by_step(
     InputError
         An item does not say what its offset is, lacks an asset, or has no date.
     """
-    places = _Places(geobox)
+    static = source.sensor.static
+    places = _Places(geobox, static)
     days: dict[str, list[tuple[str, Granule]]] = defaultdict(list)
     for item in items:
-        day = "" if source.sensor.static and not _dated(item) else solar_day(item)
+        day = _stated_day(item) if static else solar_day(item)
         days[day].append((_baseline(item), _granule(item, source, places)))
 
     starts = [step.start for step in steps]
@@ -138,8 +144,13 @@ def scenes_by_step(
     return {name: tuple(scenes) for name, scenes in found.items()}
 
 
-def _dated(item: pystac.Item) -> bool:
-    return item.datetime is not None or "start_datetime" in item.properties
+def _stated_day(item: pystac.Item) -> str:
+    """The date of what does not change with time, or nothing.
+
+    It is of no overpass: tiles of one date are together on both sides of Greenwich.
+    """
+    when = item.datetime or item.common_metadata.start_datetime
+    return "" if when is None else when.date().isoformat()
 
 
 def _baseline(item: pystac.Item) -> str:
@@ -174,8 +185,8 @@ class _Places:
     Sentinel-2.
     """
 
-    def __init__(self, geobox: GeoBox) -> None:
-        self._geobox = geobox
+    def __init__(self, geobox: GeoBox, static: bool) -> None:
+        self._geobox, self._static = geobox, static
         self._stated: dict[tuple[Any, ...], GeoBox] = {}
         self._grids: dict[tuple[Any, ...], Mapping[str, GeoBox]] = {}
         self._outlines: dict[tuple[Any, ...], Any] = {}
@@ -215,10 +226,10 @@ class _Places:
                 shapely.box(*footprint_bounds(item))
             )
             there = Geometry(outline, "EPSG:4326").to_crs(str(self._geobox.crs), resolution=0.05)
-            return _in_pixels(there, self._geobox)
+            return _in_pixels(there, self._geobox, _AROUND_UNSTATED if self._static else _MARGIN)
         known = tuple(map(id, grids.values()))
         if known not in self._outlines:
-            self._outlines[known] = _outline(grids, self._geobox)
+            self._outlines[known] = _outline(grids, self._geobox, self._static)
         return self._outlines[known]
 
 
@@ -230,17 +241,26 @@ def _text(value: Any) -> Any:
     return tuple(value) if isinstance(value, list) else value
 
 
-def _outline(grids: Mapping[str, GeoBox], geobox: GeoBox) -> Any:
+def _outline(grids: Mapping[str, GeoBox], geobox: GeoBox, static: bool) -> Any:
     # the assets of an item cover the same ground
     widest = max(
         grids.values(), key=lambda box: abs(box.transform.determinant) * box.shape[0] * box.shape[1]
     )
     extent = widest.extent
     step = max(extent.boundingbox.span_x, extent.boundingbox.span_y) / 20
-    return _in_pixels(extent.to_crs(str(geobox.crs), resolution=step), geobox)
+    margin = _MARGIN
+    if static:
+        margin = max([margin, *(_AROUND * _size(grid, geobox) for grid in grids.values())])
+    return _in_pixels(extent.to_crs(str(geobox.crs), resolution=step), geobox, margin)
 
 
-def _in_pixels(there: Geometry, geobox: GeoBox) -> Any:
+def _size(grid: GeoBox, geobox: GeoBox) -> float:
+    """Pixels of the cube's grid that one of another spans, at most."""
+    steps = step_of(str(grid.crs), grid.transform, (grid.shape.y, grid.shape.x), geobox)
+    return 1 / min(steps)
+
+
+def _in_pixels(there: Geometry, geobox: GeoBox, margin: float) -> Any:
     to_pixels = ~geobox.transform
     matrix = (to_pixels.a, to_pixels.b, to_pixels.d, to_pixels.e, to_pixels.c, to_pixels.f)
-    return affine_transform(there.geom, matrix).buffer(_MARGIN)
+    return affine_transform(there.geom, matrix).buffer(margin)

@@ -7,16 +7,16 @@ Where they are listed is the matter of `stored` (folders, static catalogs), `pin
 from __future__ import annotations
 
 import difflib
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from collections.abc import Sequence
 
 import pystac
-from odc.geo.geom import Geometry, box
+from odc.geo.geom import Geometry
 
-from geocube_ml.errors import InputError, NoItemsError
+from geocube_ml.errors import InputError
 from geocube_ml.files import place
+from geocube_ml.items.filters import filtered, filters_of
 from geocube_ml.items.geotiffs import geotiff_items
-from geocube_ml.items.item import footprint_bounds, solar_day
+from geocube_ml.items.item import solar_day
 from geocube_ml.items.pin import items_digest, pin_items, read_items
 from geocube_ml.items.signatures import check_renewable, unsigned, unsigned_fields
 from geocube_ml.items.stac_api import search
@@ -30,19 +30,13 @@ __all__ = ["find_items", "items_digest", "pin_items", "read_items"]
 _STORAGE = StorageSpec()
 
 
-@dataclass(frozen=True)
-class _Filter:
-    """One condition on items, and how it is said when it removed all of them."""
-
-    said: str
-    keep: Callable[[pystac.Item], bool]
-
-
 def find_items(
     source: SourceSpec,
     period: PeriodSpec | None,
     area: Geometry | None = None,
     storage: StorageSpec = _STORAGE,
+    *,
+    leave_out: bool = False,
 ) -> list[pystac.Item]:
     """The items of a source that fall into the period and touch the area.
 
@@ -57,6 +51,9 @@ def find_items(
         All items by default.
     storage : StorageSpec
         How stores and web servers are reached, and how patiently.
+    leave_out : bool
+        Whether a plain file that cannot be placed is listed all the same, as `geotiff_items`
+        does; reading it will fail, and leave it out.
 
     Returns
     -------
@@ -69,7 +66,7 @@ def find_items(
     MissingError
         The folder or file is not there, or the API does not answer, be it with its last page.
     NoItemsError
-        Nothing was found; says which condition removed how many.
+        Nothing was found; says which condition removed how many, what was asked and what is there.
     InputError
         Items lack an asset that the recipe names, are not STAC, are two of one name, or can be
         read only until a signature ends.
@@ -79,24 +76,13 @@ def find_items(
     spec = source.items
     if source.sensor.static:
         period = None
-    filters = [
-        *_collections(spec.collections),
-        *([] if period is None else [_within(period)]),
-        *([] if area is None else [_Filter("outside the grid", lambda i: _touches(i, area))]),
-        _Filter(
-            f"cloudier than max_cloud_cover {spec.max_cloud_cover:g} %",
-            lambda item: (item.properties.get("eo:cloud_cover") or 0) <= spec.max_cloud_cover,
-        ),
-    ]
-    if spec.exclude:
-        out = frozenset(spec.exclude)
-        filters.append(_Filter("named in `exclude`", lambda item: item.id not in out))
+    filters = filters_of(spec, period, area)
     where = str(spec.catalog or spec.geoparquet or spec.stac_api or spec.files)
     with quiet():
-        found = _listed(source, period, area, storage)
+        found = _listed(source, period, area, storage, leave_out)
     if spec.files:  # an item of which no file is wanted has no place, so this comes first
         _check_assets(found, source.assets, where)
-    kept = _once(_filtered(found, filters, where), where)
+    kept = _once(filtered(found, filters, spec, where), where)
     _check_assets(kept, source.assets, where)
     check_renewable(kept, source.assets)
     for item in kept:
@@ -108,7 +94,11 @@ def find_items(
 
 
 def _listed(
-    source: SourceSpec, period: PeriodSpec | None, area: Geometry | None, storage: StorageSpec
+    source: SourceSpec,
+    period: PeriodSpec | None,
+    area: Geometry | None,
+    storage: StorageSpec,
+    leave_out: bool,
 ) -> list[pystac.Item]:
     """What the place lists; an API leaves out what does not match."""
     spec = source.items
@@ -117,16 +107,8 @@ def _listed(
     if spec.geoparquet:
         return read_items(place(spec.geoparquet, storage))
     if spec.files:
-        return geotiff_items(source, storage)
+        return geotiff_items(source, storage, leave_out=leave_out)
     return stored_items(str(spec.catalog), storage)
-
-
-def _within(period: PeriodSpec) -> _Filter:
-    first, last = (day.isoformat() for day in period.days)
-    return _Filter(
-        f"outside the period {period.start} to {period.end}",
-        lambda item: first <= solar_day(item) <= last,
-    )
 
 
 def _date(item: pystac.Item) -> str:
@@ -145,41 +127,6 @@ def _once(items: Sequence[pystac.Item], where: str) -> list[pystac.Item]:
                 "of them out."
             )
     return list(found.values())
-
-
-def _collections(names: tuple[str, ...]) -> list[_Filter]:
-    if not names:
-        return []
-    said = f"of another collection than {', '.join(names)}"
-    return [_Filter(said, lambda item: item.collection_id in names)]
-
-
-def _touches(item: pystac.Item, area: Geometry) -> bool:
-    west, south, east, north = footprint_bounds(item)
-    spans = [(west, east)] if west <= east else [(west, 180.0), (-180.0, east)]
-    return any(box(w, south, e, north, "EPSG:4326").intersects(area) for w, e in spans)
-
-
-def _filtered(
-    found: list[pystac.Item], filters: Sequence[_Filter], where: str
-) -> list[pystac.Item]:
-    kept, removed = found, []
-    for one in filters:
-        passed = [item for item in kept if one.keep(item)]
-        if len(passed) < len(kept):
-            removed.append(f"{len(kept) - len(passed)} {one.said}")
-        kept = passed
-    if kept:
-        return kept
-    if not found:
-        raise NoItemsError(
-            f'No items in {where}. Look for *.json files with "type": "Feature" there, or '
-            "widen the period, the grid or the collections."
-        )
-    raise NoItemsError(
-        f"None of the {len(found)} items in {where} is left: {', then '.join(removed)}. "
-        f"Widen {'that filter' if len(removed) == 1 else 'one of these filters'} in the recipe."
-    )
 
 
 def _check_assets(items: Sequence[pystac.Item], wanted: Sequence[str], where: str) -> None:

@@ -13,8 +13,19 @@ from typing import Any
 import pystac
 import rasterio
 from odc.geo.geobox import GeoBox
+from shapely import box, unary_union
+from shapely.geometry import mapping
 
-from geocube_ml.errors import GeocubeError, InputError, MissingError, NoItemsError, SpecError
+from geocube_ml.errors import (
+    AccessError,
+    GeocubeError,
+    InputError,
+    MissingError,
+    NoItemsError,
+    ReadError,
+    SpecError,
+    UnplacedError,
+)
 from geocube_ml.files import Place, below, place, redacted
 from geocube_ml.items.item import footprint_bounds
 from geocube_ml.items.stored import item_of, reached
@@ -50,7 +61,9 @@ class _File:
     """Of the item that it belongs to."""
 
 
-def geotiff_items(source: SourceSpec, storage: StorageSpec) -> list[pystac.Item]:
+def geotiff_items(
+    source: SourceSpec, storage: StorageSpec, *, leave_out: bool = False
+) -> list[pystac.Item]:
     """The GeoTIFFs of a folder as STAC items, made in memory.
 
     Parameters
@@ -60,6 +73,10 @@ def geotiff_items(source: SourceSpec, storage: StorageSpec) -> list[pystac.Item]
         The headers of the assets that are wanted are read.
     storage : StorageSpec
         How stores are reached, how patiently, and how many headers are read at a time.
+    leave_out : bool
+        Whether a file that is damaged or has no CRS is no error yet: its item is listed without
+        its grid, and placed by its other files, or anywhere that the items of the folder reach.
+        Whoever reads it leaves it out, and says so.
 
     Returns
     -------
@@ -77,11 +94,13 @@ def geotiff_items(source: SourceSpec, storage: StorageSpec) -> list[pystac.Item]
     NoItemsError
         No file fits the pattern.
     InputError
-        Two files are one asset of one item, or a file has no CRS; or the place cannot be listed.
+        Two files are one asset of one item; or the place cannot be listed.
+    UnplacedError
+        A file has no CRS (with `leave_out` every file).
     MissingError
         There is no such folder.
     ReadError, StorageError
-        A file, or the store, cannot be read.
+        A file (with `leave_out` every file), or the store, cannot be read.
     """
     location, pattern = str(source.items.files), source.items.pattern
     expression, formats = _compiled(pattern)
@@ -111,8 +130,13 @@ def geotiff_items(source: SourceSpec, storage: StorageSpec) -> list[pystac.Item]
         for key, file in assets.items()
         if key in source.assets
     ]
-    grids = dict(zip((f.href for _, f in wanted), _grids(wanted, storage), strict=True))
-    return [_item(name, assets, grids) for name, assets in items.items()]
+    found = dict(zip((f.href for _, f in wanted), _grids(wanted, storage, leave_out), strict=True))
+    grids = {href: grid for href, grid in found.items() if isinstance(grid, GeoBox)}
+    lacking = [error for error in found.values() if isinstance(error, GeocubeError)]
+    if lacking and not grids:
+        raise lacking[0]
+    listed_items = [_item(name, assets, grids) for name, assets in items.items()]
+    return _placed(listed_items) if lacking else listed_items
 
 
 def _compiled(pattern: str) -> tuple[re.Pattern[str], dict[str, str]]:
@@ -209,15 +233,20 @@ def _grouped(files: Iterable[_File]) -> dict[str, dict[str, _File]]:
     return dict(items)
 
 
-def _grids(wanted: Sequence[tuple[str, _File]], storage: StorageSpec) -> list[GeoBox]:
-    """The grid of each file, from its header."""
+def _grids(
+    wanted: Sequence[tuple[str, _File]], storage: StorageSpec, leave_out: bool
+) -> list[GeoBox | GeocubeError]:
+    """The grid of each file, from its header; or why there is none, of one that is left out."""
 
-    def grid(of: tuple[str, _File]) -> GeoBox:
+    def grid(of: tuple[str, _File]) -> GeoBox | GeocubeError:
         key, file = of
         try:
             return from_raster(file.href, _grid, storage)
         except GeocubeError as error:
-            raise type(error)(f"Item {file.id}, asset {key}: {error}") from error
+            told = type(error)(f"Item {file.id}, asset {key}: {error}")
+            if leave_out and _of_one(error):
+                return told
+            raise told from error
 
     with ThreadPoolExecutor(min(storage.requests, len(wanted)) or 1) as pool:
         futures = [pool.submit(grid, one) for one in wanted]
@@ -228,9 +257,16 @@ def _grids(wanted: Sequence[tuple[str, _File]], storage: StorageSpec) -> list[Ge
             raise
 
 
+def _of_one(error: GeocubeError) -> bool:
+    """Whether it is the fault of one file: no outage, and no access that is refused."""
+    if isinstance(error, AccessError):
+        return False
+    return isinstance(error, ReadError | MissingError) and not getattr(error, "passing", False)
+
+
 def _grid(src: rasterio.DatasetReader) -> GeoBox:
     if src.crs is None:
-        raise InputError(
+        raise UnplacedError(
             f"{redacted(src.name)} has no CRS. Write one into it (gdal_edit.py -a_srs EPSG:...), "
             "or leave it out."
         )
@@ -256,6 +292,22 @@ def _item(name: str, assets: dict[str, _File], grids: dict[str, GeoBox]) -> pyst
         if item.datetime is not None and not first.clock and west < east:
             item.datetime += _NOON  # across the antimeridian midnight in UTC is noon of the sun
     return item
+
+
+def _placed(items: Sequence[pystac.Item]) -> list[pystac.Item]:
+    """The items, those without a place where any of the others is: none may miss them."""
+    known = [box(*_spread(item)) for item in items if item.bbox is not None]
+    outline = unary_union(known).envelope
+    for item in items:
+        if item.bbox is None:
+            item.geometry, item.bbox = mapping(outline), list(outline.bounds)
+    return list(items)
+
+
+def _spread(item: pystac.Item) -> tuple[float, float, float, float]:
+    """West, south, east, north with west below east: around the globe at the antimeridian."""
+    west, south, east, north = footprint_bounds(item)
+    return (west, south, east, north) if west <= east else (-180.0, south, 180.0, north)
 
 
 def _stated(grid: GeoBox) -> dict[str, Any]:

@@ -12,7 +12,8 @@ import pystac
 from affine import Affine
 from odc.geo.geobox import GeoBox
 
-from geocube_ml.errors import GeocubeError, InputError
+from geocube_ml.errors import GeocubeError, InputError, UnplacedError
+from geocube_ml.files import redacted
 from geocube_ml.items.signatures import unsigned
 from geocube_ml.raster import opened, signed_when_read
 from geocube_ml.spec.storage import StorageSpec
@@ -233,6 +234,8 @@ def asset_geobox(item: pystac.Item, key: str, storage: StorageSpec = _STORAGE) -
         The item has no such asset.
     ReadError, MissingError
         The file had to be opened and could not be.
+    UnplacedError
+        The file has no CRS.
     """
     stated = stated_geobox(item, key)
     if stated is not None:
@@ -240,6 +243,11 @@ def asset_geobox(item: pystac.Item, key: str, storage: StorageSpec = _STORAGE) -
     href = asset_href(item, key)
     try:
         with opened(href, storage) as src:
+            if src.crs is None:
+                raise UnplacedError(
+                    f"{redacted(href)} has no CRS. Write one into it (gdal_edit.py -a_srs "
+                    "EPSG:...), or leave its item out (`items.exclude`)."
+                )
             return GeoBox((src.height, src.width), src.transform, str(src.crs))
     except GeocubeError as error:
         raise type(error)(f"Item {item.id}, asset {key}: {error}") from error

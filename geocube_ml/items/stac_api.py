@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from datetime import timedelta
 from itertools import islice
 from typing import Any
@@ -20,6 +20,8 @@ from pystac_client.warnings import DoesNotConformTo
 
 from geocube_ml.errors import GeocubeError, InputError, MissingError, NoItemsError
 from geocube_ml.files import redacted
+from geocube_ml.items.filters import days_of, place_of
+from geocube_ml.items.item import footprint_bounds, solar_day
 from geocube_ml.items.stored import item_of
 from geocube_ml.items.web import patient_io
 from geocube_ml.spec.period import PeriodSpec
@@ -174,11 +176,14 @@ def _nothing_matched(
     """Which of the conditions that the API applied itself leaves nothing."""
 
     def some(*filters: dict[str, Any] | None, **conditions: Any) -> str:
-        n = len(list(islice(api.features(*filters, **conditions), _COUNTED)))
-        return f"{n} or more" if n == _COUNTED else str(n)
+        return _number(list(islice(api.features(*filters, **conditions), _COUNTED)))
 
     spec = api.spec
-    conditions, counts = ["grid"] if area is not None else [], []
+    conditions, counts = [], []
+    asked = {"period": period, "grid": area, "items.filter": spec.filter}
+    keys = [f"`{key}`" for key, value in asked.items() if value is not None]
+    if area is not None:
+        conditions.append(f"grid ({place_of([area.boundingbox.bbox])})")
     if period is not None:
         conditions.append(f"period {period.start} to {period.end}")
         counts.append(f"{some(datetime=where['datetime'])} within the period alone")
@@ -187,12 +192,40 @@ def _nothing_matched(
     if spec.filter is not None:
         counts.append(f"{some(spec.filter)} that pass `filter` alone")
     within = f" within the {' and the '.join(conditions)}" if conditions else ""
+    every = list(islice(api.features(), _COUNTED))
     return (
         f"The STAC API {spec.stac_api} has no item of {', '.join(spec.collections)}{within}"
         f"{' that passes `filter`' if spec.filter else ''}. Of these collections it has "
-        f"{', '.join([*counts, f'{some()} in all'])}. Widen the condition that leaves none, or "
-        "correct the collection's name."
+        f"{', '.join([*counts, f'{_number(every)} in all'])}{_theirs(every)}.. "
+        f"{_widen(keys)}orrect `items.collections`."
     )
+
+
+def _widen(keys: Sequence[str]) -> str:
+    return f"Widen the condition that leaves none ({', '.join(keys)}), or c" if keys else "C"
+
+
+def _number(features: Sequence[Any]) -> str:
+    n = len(features)
+    return f"{n} or more" if n == _COUNTED else str(n)
+
+
+def _theirs(features: Sequence[Any]) -> str:
+    """When and where the items of a collection are, as far as they were asked for."""
+    items = [item_of(feature) for feature in features]
+    days = [day for item in items for day in _day(item)]
+    said = [f"of {days_of(days)}"] if days else []
+    if items:
+        said.append(place_of(map(footprint_bounds, items)))
+    which = f"the first {len(items)}" if len(items) == _COUNTED else "all"
+    return f" ({which}: {'; '.join(said)})" if said else ""
+
+
+def _day(item: pystac.Item) -> list[str]:
+    try:
+        return [solar_day(item)]
+    except InputError:  # of a layer that does not change
+        return []
 
 
 def _interval(period: PeriodSpec) -> str:

@@ -1,8 +1,7 @@
 """Compositing: many observations of a pixel become one value, a band at a time.
 
-Time comes first here, so that one time step is one contiguous plane and a compare-exchange of
-two steps is two vectorised passes.  Selections (`np.where`, masked copies, fancy indices) cost
-ten such passes, so that what does not count is put aside by arithmetic.
+Time comes first, so that one time step is one contiguous plane and a compare-exchange of two
+steps is a loop that the processor takes many pixels of at once.
 """
 
 from __future__ import annotations
@@ -11,11 +10,15 @@ from functools import lru_cache
 from typing import Any
 
 import numpy as np
+from numba import types
+from numba.extending import overload
 from numpy.typing import NDArray
 
-from geocube_ml.kernels.select import beside_nodata, where
+from geocube_ml.kernels.compiled import compiled
+from geocube_ml.kernels.select import beside_nodata, collision, where
 
 _BLOCK = 65_536  # pixels; a pass over them takes much longer than its call
+_STRIP = 2_048  # pixels; a few dozen observations of each stay in the first-level cache
 
 
 def clear_median(values: NDArray[Any], clear: NDArray[np.bool_], nodata: float) -> NDArray[Any]:
@@ -49,22 +52,17 @@ def clear_median(values: NDArray[Any], clear: NDArray[np.bool_], nodata: float) 
     array([15,  0], dtype=uint16)
     """
     planes, masks, shape = _planes(values, clear)
-    out = np.full(planes.shape[1], nodata, values.dtype)
-    room = np.empty((len(planes) + 1, min(_BLOCK, len(out))), planes.dtype)
-    for start in range(0, len(out), _BLOCK):
-        here = slice(start, start + _BLOCK)
-        counts = [np.count_nonzero(mask[here]) for mask in masks]
-        used = [t for t, count in enumerate(counts) if count]
-        if used:
-            size = out[here].size
-            # what is clear throughout needs no mask
-            partly = {t: masks[t, here] for t in used if counts[t] < size}
-            middle = _block_median({t: planes[t, here] for t in used}, partly, room[:, :size])
-            middle = beside_nodata(middle, nodata)
-            if len(partly) == len(used):
-                middle = where(np.logical_or.reduce(list(partly.values())), middle, nodata)
-            out[here] = middle
-    return out.reshape(shape)
+    dtype, n = planes.dtype, len(planes)
+    out = np.full(planes.shape[1], nodata, dtype)
+    if not n:
+        return out.reshape(shape)
+    lowest, highest = _ends(dtype)
+    at = (n - 1) // 2
+    above = min(at + 1, n - 1)
+    some, beside = collision(dtype, nodata)
+    exchanges = _exchanges(n, (at, above))
+    _medians(planes, masks, exchanges, at, above, lowest, highest, some, beside, out)
+    return out.reshape(shape).astype(values.dtype, copy=False)
 
 
 def clear_mean(values: NDArray[Any], clear: NDArray[np.bool_], nodata: float) -> NDArray[Any]:
@@ -123,76 +121,77 @@ def _planes(
     )
 
 
-def _block_median(
-    planes: dict[int, NDArray[Any]], masks: dict[int, NDArray[np.bool_]], room: NDArray[Any]
-) -> NDArray[Any]:
-    """The median of a block in a row of `room`; anything where nothing is clear."""
-    n, dtype = len(planes), room.dtype
-    unsigned = np.dtype(f"u{dtype.itemsize}")
-    # half of their range higher, signed integers have the same order without a sign
-    half = unsigned.type(1 << (8 * dtype.itemsize - 1) if dtype.kind == "i" else 0)
-    infinity = np.array(np.inf, dtype).view(unsigned) if dtype.kind == "f" else None
-    # whether the next that does not count becomes the lowest; whether the count of clear is even
-    below = np.full(room.shape[1], n % 2, np.uint8)
-    even = np.full(room.shape[1], 1 - n % 2, np.uint8)
-    bits = room.view(unsigned)
-    for row, (t, plane) in zip(bits, planes.items(), strict=False):
-        np.bitwise_xor(plane.view(unsigned), half, out=row)
-        if t not in masks:
-            continue
-        keep = masks[t].view(np.uint8)
-        gone = keep ^ 1
-        row *= keep.astype(unsigned)
-        if infinity is None:
-            row -= (gone & (below ^ 1)).astype(unsigned)  # 0 - 1 is the highest
-        else:
-            row |= gone.astype(unsigned) * infinity
-            row |= (gone & below).astype(unsigned) << unsigned.type(8 * dtype.itemsize - 1)
-        below ^= gone
-        even ^= gone
-    if infinity is not None:
-        low, high = _middle(list(room[:n]), room[n], alone=not even.any())
-        if high is None:
-            return low
-        # infinity - infinity where nothing is clear; the mean of two where one is asked for
-        with np.errstate(invalid="ignore", over="ignore"):
-            high += low
-            high /= 2
-        return where(even.view(bool), high, low)
-    low, high = _middle(list(bits[:n]), bits[n], alone=not even.any())
-    if high is not None:
-        high -= low
-        high >>= 1
-        high *= even
-        low += high
-    low ^= half
-    return low.view(dtype)
+def _half_way(low: Any, high: Any) -> Any:
+    """The mean of two numbers of one dtype; of integers rounded down, and never too large."""
+    raise NotImplementedError("compiled code only")
 
 
-def _middle(
-    block: list[NDArray[Any]], spare: NDArray[Any], *, alone: bool
-) -> tuple[NDArray[Any], NDArray[Any] | None]:
-    """The lower middle of the rows of a block and, unless it is `alone`, the one above it."""
-    at = (len(block) - 1) // 2
-    alone |= at + 1 == len(block)
-    for i, j, smaller, larger in _exchanges(len(block), (at,) if alone else (at, at + 1)):
-        a, b = block[i], block[j]
-        if smaller and larger:
-            block[i] = np.minimum(a, b, out=spare)
-            block[j] = np.maximum(a, b, out=b)
-            spare = a
-        elif smaller:
-            np.minimum(a, b, out=a)
-        else:
-            np.maximum(a, b, out=b)
-    return block[at], None if alone else block[at + 1]
+@overload(_half_way)
+def _of_type(low: Any, high: Any) -> Any:  # noqa: ARG001  numba compares the names
+    def real(low: Any, high: Any) -> Any:
+        return (low + high) / 2
+
+    def whole(low: Any, high: Any) -> Any:
+        return (low & high) + ((low ^ high) >> 1)
+
+    return real if isinstance(low, types.Float) else whole
+
+
+def _ends(dtype: np.dtype[Any]) -> tuple[Any, Any]:
+    """The lowest and the highest value."""
+    if dtype.kind == "f":
+        return dtype.type(-np.inf), dtype.type(np.inf)
+    info = np.iinfo(dtype)
+    return dtype.type(info.min), dtype.type(info.max)
+
+
+@compiled
+def _medians(
+    planes: NDArray[Any], masks: NDArray[np.bool_], exchanges: NDArray[np.int64], at: int,
+    above: int, lowest: Any, highest: Any, some: Any, beside: Any, out: NDArray[Any],
+) -> None:  # fmt: skip
+    """Medians of (time, pixel) planes into `out`, where any is clear; `some` become `beside`.
+
+    Each array is read before a choice is made, or the choice would be a jump and no loop would
+    take many pixels at once.
+    """
+    n, pixels = planes.shape
+    block = np.empty((n, _STRIP), planes.dtype)
+    count = np.empty(_STRIP, np.int32)
+    for start in range(0, pixels, _STRIP):
+        stop = min(start + _STRIP, pixels)
+        size = stop - start
+        count[:] = 0
+        for t in range(n):
+            row, plane, mask = block[t], planes[t, start:stop], masks[t, start:stop]
+            odd = (n + t) & 1
+            for x in range(size):
+                value, clear, before = plane[x], mask[x], count[x]
+                # what does not count is by turns the lowest and the highest, beginning with the
+                # highest where `n` is even
+                gone = highest if before & 1 == odd else lowest
+                row[x] = value if clear else gone
+                count[x] = before + clear
+        for i, j in exchanges:
+            first, second = block[i], block[j]
+            for x in range(size):
+                a, b = first[x], second[x]
+                first[x] = a if a < b else b
+                second[x] = b if a < b else a
+        low, high, into = block[at], block[above], out[start:stop]
+        for x in range(size):
+            high[x] = _half_way(low[x], high[x])
+        for x in range(size):
+            lower, half_way, before = low[x], high[x], into[x]
+            middle = lower if count[x] & 1 else half_way
+            middle = beside if middle == some else middle
+            into[x] = middle if count[x] else before
 
 
 @lru_cache(maxsize=256)
-def _exchanges(n: int, places: tuple[int, ...]) -> tuple[tuple[int, int, bool, bool], ...]:
-    """What brings the right ones of `n` values to some places of the order.
-
-    Each is a compare-exchange (i, j, whether the smaller is needed, whether the larger is).
+def _exchanges(n: int, places: tuple[int, ...]) -> NDArray[np.int64]:
+    """(exchange, 2) pairs of which the smaller goes first, to bring the right ones of `n` values
+    to some places of the order.
     """
     every = []
     top = 1 << max((n - 1).bit_length() - 1, 0)
@@ -207,6 +206,6 @@ def _exchanges(n: int, places: tuple[int, ...]) -> tuple[tuple[int, int, bool, b
     kept = []
     for i, j in reversed(every):
         if i in needed or j in needed:
-            kept.append((i, j, i in needed, j in needed))
+            kept.append((i, j))
             needed |= {i, j}
-    return tuple(reversed(kept))
+    return np.array(kept[::-1], np.int64).reshape(-1, 2)

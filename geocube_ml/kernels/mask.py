@@ -10,6 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from geocube_ml.errors import InputError
+from geocube_ml.kernels.compiled import compiled
 
 _MANY_RUNS = 32  # comparisons of so many cost what a search does
 
@@ -153,6 +154,21 @@ def has_data(values: NDArray[Any], nodata: float | None) -> NDArray[np.bool_]:
         return np.ones(values.shape, bool)
     data = values != _whole(nodata, values.dtype)
     return data
+
+
+def as_gap(dtype: np.dtype[Any], nodata: float) -> tuple[Any, bool]:
+    """Nodata for `is_there`: as a value of the dtype, and whether it has such a value."""
+    if dtype.kind == "f":
+        return dtype.type(nodata), True
+    info = np.iinfo(dtype)
+    there = info.min <= nodata <= info.max and float(nodata).is_integer()
+    return dtype.type(nodata if there else 0), there
+
+
+@compiled
+def is_there(value: Any, gap: tuple[Any, bool]) -> Any:
+    """`has_data` of one number, in a compiled loop."""
+    return (value == value) & ((value != gap[0]) | (not gap[1]))
 
 
 def shrunk_and_grown(unclear: NDArray[np.bool_], shrink: int, grow: int) -> NDArray[np.bool_]:

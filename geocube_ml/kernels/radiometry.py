@@ -7,7 +7,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from geocube_ml.kernels.mask import has_data
+from geocube_ml.kernels.compiled import compiled
+from geocube_ml.kernels.mask import as_gap, has_data, is_there
 from geocube_ml.kernels.select import where
 
 
@@ -69,6 +70,57 @@ def lowered_data(
     np.maximum(values, raised, out=out)
     out -= less  # wraps around, and back
     return out
+
+
+def take_clear(
+    values: NDArray[Any], mask: NDArray[np.bool_], by: int, nodata: float,
+    into: NDArray[Any], clear: NDArray[np.bool_],
+) -> None:  # fmt: skip
+    """Lowered counts of the pixels that are clear here, have data, and were not clear before.
+
+    Parameters
+    ----------
+    values : (y, x) integer or float
+        Counts; `by` is 0 of floats.
+    mask : (y, x) bool
+        Where they are clear.
+    by, nodata
+        As of `lower`.
+    into : (y, x) array of the dtype of `values`, changed in place
+    clear : (y, x) bool, changed in place
+        Where `into` was taken already, and afterwards also where it is taken now.
+
+    Examples
+    --------
+    >>> into, clear = np.uint16([7, 0, 0]), np.array([True, False, False])
+    >>> mask = np.array([True, True, True])
+    >>> take_clear(np.uint16([[1500, 1400, 0]]), mask[None], 1000, 0, into[None], clear[None])
+    >>> into, clear
+    (array([  7, 400,   0], dtype=uint16), array([ True,  True, False]))
+    """
+    dtype = into.dtype
+    if dtype.kind == "f":
+        raised, less = dtype.type(-np.inf), dtype.type(0)
+    elif by == 0:
+        raised, less = dtype.type(np.iinfo(dtype).min), dtype.type(0)
+    else:
+        raised, less = _bounds(dtype, by, nodata)
+    native = np.asarray(values, dtype)
+    _take_clear(native, mask, raised, dtype.type(less), as_gap(dtype, nodata), into, clear)
+
+
+@compiled
+def _take_clear(
+    values: NDArray[Any], mask: NDArray[np.bool_], raised: Any, less: Any, gap: tuple[Any, bool],
+    into: NDArray[Any], clear: NDArray[np.bool_],
+) -> None:  # fmt: skip
+    for y in range(values.shape[0]):
+        line, good, out, done = values[y], mask[y], into[y], clear[y]
+        for x in range(line.size):
+            value, before, found = line[x], out[x], done[x]
+            there = good[x] & is_there(value, gap) & (not found)
+            out[x] = (value if value > raised else raised) - less if there else before
+            done[x] = found | there
 
 
 def _bounds(dtype: np.dtype[Any], by: int, nodata: float) -> tuple[Any, Any]:

@@ -5,8 +5,7 @@ that a pixel's value depends on the window that it is read in; and it finds the 
 for each band and date.  Here they are given, once for all rasters of one grid.
 
 Places are often a grid themselves, given as a column of rows and a row of columns.  Then each row
-of pixels is spread over the columns once, and what lies between two operations stays in the cache;
-the values are the same to the last bit.
+of pixels is spread over the columns once; the values are the same to the last bit.
 """
 
 from __future__ import annotations
@@ -14,13 +13,11 @@ from __future__ import annotations
 from typing import Any
 
 import numpy as np
-from numpy.typing import DTypeLike, NDArray
+from numpy.typing import NDArray
 
-from geocube_ml.kernels.mask import has_data
-from geocube_ml.kernels.select import beside_nodata, where
-
-_BLOCK = 32_768  # places; some floats of each fit into the second-level cache
-_SHORT = 2  # bytes
+from geocube_ml.kernels.compiled import compiled
+from geocube_ml.kernels.mask import as_gap, is_there
+from geocube_ml.kernels.select import collision
 
 
 def nearest(
@@ -45,16 +42,11 @@ def nearest(
     >>> nearest(np.uint8([[1, 2]]), np.array([0.5]), np.array([0.9, 1.0, 2.0]), nodata=0)
     array([1, 2, 0], dtype=uint8)
     """
-    rows, inside_rows = _containing(values.shape[0], row)
-    cols, inside_cols = _containing(values.shape[1], col)
-    if _crossed(row, col):
-        first = rows.min()
-        wide = _spread(values[first : rows.max() + 1], cols[0])
-        found = np.take(wide, rows[:, 0] - first, axis=0)
-        return _outside(found, inside_rows, inside_cols, nodata)
-    found = _at(values, rows, cols)
-    inside = inside_rows & inside_cols
-    return found if inside.all() else where(inside, found, nodata)
+    grid, rows, cols = _arranged(row, col)
+    out = np.full((rows.size, cols.size) if grid else rows.size, nodata, _native(values).dtype)
+    take = _nearest_on_grid if grid else _nearest_at
+    take(_native(values), rows, cols, out)
+    return _shaped(out, values, row, col)
 
 
 def bilinear(
@@ -81,156 +73,205 @@ def bilinear(
     >>> bilinear(np.uint16([[10, 20, 0]]), np.array([0.5]), np.array([1.0, 1.75, 2.2]), nodata=0)
     array([15, 20,  0], dtype=uint16)
     """
-    data = has_data(values, nodata)
-    # the outermost pixels come twice, so that no place has fewer than four pixels; a pixel that
-    # comes twice weighs what it would weigh alone
-    clean = _rimmed(values if data.all() else where(data, values, 0), np.float32)
-    there = _rimmed(data, bool)
-    if _crossed(row, col):
-        return _on_grid(clean, there, row, col, nodata, values.dtype)
-    top, down = _before(values.shape[0], row)
-    left, right = _before(values.shape[1], col)
-    upper = _mixed(_at(clean, top, left), _at(clean, top, left + 1), right)
-    lower = _mixed(_at(clean, top + 1, left), _at(clean, top + 1, left + 1), right)
-    mean = _mixed(upper, lower, down)
-    rows, inside_rows = _containing(values.shape[0], row)
-    cols, inside_cols = _containing(values.shape[1], col)
-    known = _at(data, rows, cols) & inside_rows & inside_cols
-    beside = ~_all_four(there)
-    if beside.any():
-        rim = np.nonzero(_at(beside, top, left) & known)
-        top, left = (np.broadcast_to(at, mean.shape)[rim] for at in (top, left))
-        down, right = (np.broadcast_to(share, mean.shape)[rim] for share in (down, right))
-        weights = there.astype(np.float32)
-        upper = _mixed(weights[top, left], weights[top, left + 1], right)
-        lower = _mixed(weights[top + 1, left], weights[top + 1, left + 1], right)
-        mean[rim] /= _mixed(upper, lower, down)
-    return where(known, _rounded(mean, values.dtype, nodata), nodata)
+    grid, rows, cols = _arranged(row, col)
+    out = np.full((rows.size, cols.size) if grid else rows.size, nodata, _native(values).dtype)
+    mean = _bilinear_on_grid if grid else _bilinear_at
+    mean(
+        _native(values), as_gap(values.dtype, nodata), collision(out.dtype, nodata), rows, cols,
+        out.dtype.kind != "f", out,
+    )  # fmt: skip
+    return _shaped(out, values, row, col)
 
 
-def _on_grid(
-    clean: NDArray[np.float32], there: NDArray[np.bool_], row: NDArray[Any], col: NDArray[Any],
-    nodata: float, dtype: np.dtype[Any],
-) -> NDArray[Any]:  # fmt: skip
-    """`bilinear` at a column of rows and a row of columns, of a raster with a rim."""
-    height, width = clean.shape[0] - 2, clean.shape[1] - 2
-    top, down = _before(height, row[:, 0])
-    left, right = _before(width, col[0])
-    rows, inside_rows = _containing(height, row)
-    cols, inside_cols = _containing(width, col)
-    whole = _all_four(there)
-    whole_rows: NDArray[np.bool_] = np.logical_and.reduce(
-        whole[:, left.min() : left.max() + 1], axis=1
-    )
-    weights = None if whole_rows[top].all() else there.astype(np.float32)
-    out = np.empty((row.size, col.size), dtype)
-    step = max(_BLOCK // max(col.size, 1), 1)
-    room = np.empty((3, step, col.size), np.float32)  # memory that is new is slow
-    for start in range(0, row.size, step):
-        here = slice(start, start + step)
-        at, share = top[here], down[here, None]
-        mean = _crosswise(clean, at, left, share, right, room[0], room[2])
-        if weights is None or whole_rows[at].all():
-            out[here] = _rounded(mean, dtype, nodata)
-            continue
-        known = there[rows[here, 0] + 1][:, cols[0] + 1]
-        weight = _crosswise(weights, at, left, share, right, room[1], room[2])
-        mean /= np.where(known & ~whole[at][:, left] & (weight > 0), weight, 1)
-        out[here] = where(known, _rounded(mean, dtype, nodata), nodata)
-    return _outside(out, inside_rows, inside_cols, nodata)
+def _arranged(
+    row: NDArray[Any], col: NDArray[Any]
+) -> tuple[bool, NDArray[np.float64], NDArray[np.float64]]:
+    """Whether places are a column of rows and a row of columns; rows and columns, else pairs."""
+    grid = row.ndim == col.ndim == 2 and row.shape[1] == col.shape[0] == 1
+    if not grid and row.shape != col.shape:
+        shape = np.broadcast_shapes(row.shape, col.shape)
+        row, col = np.array(np.broadcast_to(row, shape)), np.array(np.broadcast_to(col, shape))
+    return grid, np.asarray(row, float).reshape(-1), np.asarray(col, float).reshape(-1)
 
 
-def _crosswise(
-    values: NDArray[np.float32], top: NDArray[np.intp], left: NDArray[np.intp],
-    down: NDArray[np.float32], right: NDArray[np.float32],
-    into: NDArray[np.float32], room: NDArray[np.float32],
-) -> NDArray[np.float32]:  # fmt: skip
-    """Means of four pixels at rows (y,) and columns (x,): along the rows, then between them."""
-    first, into, room = top.min(), into[: top.size], room[: top.size]
-    lines = values[first : top.max() + 2]
-    across = _mixed(_spread(lines, left), _spread(lines, left + 1), right)
-    # with this mode numpy makes no copy; all positions are inside
-    np.take(across, top - first, axis=0, out=into, mode="clip")
-    np.take(across, top - first + 1, axis=0, out=room, mode="clip")
-    into *= 1 - down
-    room *= down
-    into += room
-    return into
+def _shaped(
+    out: NDArray[Any], values: NDArray[Any], row: NDArray[Any], col: NDArray[Any]
+) -> NDArray[Any]:
+    """As the places came, in the dtype of the values."""
+    shape = np.broadcast_shapes(row.shape, col.shape)
+    return out.reshape(shape).astype(values.dtype, copy=False)
 
 
-def _rimmed(values: NDArray[Any], dtype: DTypeLike) -> NDArray[Any]:
-    """(y + 2, x + 2) values with the outermost ones twice."""
-    out = np.empty((values.shape[0] + 2, values.shape[1] + 2), dtype)
-    out[1:-1, 1:-1] = values
-    out[0, 1:-1], out[-1, 1:-1] = values[0], values[-1]
-    out[:, 0], out[:, -1] = out[:, 1], out[:, -2]
-    return out
+def _native(values: NDArray[Any]) -> NDArray[Any]:
+    """In the byte order of this machine, row after row."""
+    return np.ascontiguousarray(values, values.dtype.newbyteorder("="))
 
 
-def _all_four(there: NDArray[np.bool_]) -> NDArray[np.bool_]:
-    """Whether a pixel, the next, and the two below them have data."""
-    pairs: NDArray[np.bool_] = there[:-1] & there[1:]
-    return pairs[:, :-1] & pairs[:, 1:]
+# -- compiled ---------------------------------------------------------------------------------
+# An array is read before a choice is made: else a choice is a jump, and a loop slow.
 
 
-def _rounded(mean: NDArray[np.float32], dtype: np.dtype[Any], nodata: float) -> NDArray[Any]:
-    """In a dtype, with no data that pass for nodata."""
-    if dtype.kind in "iu":
-        np.rint(mean, out=mean)
-    return beside_nodata(mean.astype(dtype, copy=False), nodata)
+@compiled
+def _pixel(size: int, place: float) -> int:
+    """The pixel that a place lies in along an axis, or -1 outside the raster."""
+    return int(np.floor(place)) if 0 <= place < size else -1
 
 
-def _mixed(first: NDArray[Any], second: NDArray[Any], share: NDArray[Any]) -> NDArray[Any]:
-    """What lies between two arrays, where the second has this share."""
-    mixed: NDArray[Any] = first * (1 - share)
-    mixed += second * share
-    return mixed
-
-
-def _before(size: int, places: NDArray[Any]) -> tuple[NDArray[np.intp], NDArray[np.float32]]:
-    """The last pixel with its centre at or before each place, along an axis with a rim of one
-    pixel, and the share of the pixel after it.
-    """
-    pixel = np.floor(places - 0.5)
-    share = (places - 0.5 - pixel).astype(np.float32)
-    return np.clip(pixel + 1, 0, size).astype(np.intp), share
-
-
-def _containing(size: int, places: NDArray[Any]) -> tuple[NDArray[np.intp], NDArray[np.bool_]]:
-    """The pixel that each place lies in along an axis, clipped, and whether it is in the raster."""
-    pixel = np.floor(places).astype(np.intp)
-    return np.clip(pixel, 0, size - 1), (pixel >= 0) & (pixel < size)
-
-
-def _crossed(row: NDArray[Any], col: NDArray[Any]) -> bool:
-    """Whether places are a column of rows and a row of columns."""
-    return row.ndim == col.ndim == 2 and row.shape[1] == col.shape[0] == 1 and row.size > 0
-
-
-def _at(values: NDArray[Any], row: NDArray[np.intp], col: NDArray[np.intp]) -> NDArray[Any]:
-    """Pixels of (y, x) by their row and column."""
-    found: NDArray[Any] = values.reshape(-1).take(row * values.shape[1] + col)
+@compiled
+def _pixels(size: int, places: NDArray[np.float64]) -> NDArray[np.int64]:
+    found = np.empty(places.size, np.int64)
+    for at in range(places.size):
+        found[at] = _pixel(size, places[at])
     return found
 
 
-def _outside(
-    values: NDArray[Any], rows: NDArray[np.bool_], cols: NDArray[np.bool_], nodata: float
-) -> NDArray[Any]:
-    """`values`, changed to nodata where a row or a column is not inside."""
-    values[~rows[:, 0]] = nodata
-    values[:, ~cols[0]] = nodata
-    return values
+@compiled
+def _beside(size: int, place: float) -> tuple[int, int, Any]:
+    """The pixels with their centres before and after a place, and the share of the latter.
+
+    At the edges both are the outermost one, which then weighs what it would weigh alone.
+    """
+    pixel = np.floor(place - 0.5)
+    before = int(min(max(pixel, 0), size - 1))
+    after = int(min(max(pixel + 1, 0), size - 1))
+    return before, after, np.float32(place - 0.5 - pixel)
 
 
-def _spread(values: NDArray[Any], cols: NDArray[np.intp]) -> NDArray[Any]:
-    """Columns by their positions, of which many may be the same."""
-    odd = int(cols.size > 1 and cols[0] != cols[1])
-    twice = cols[0] + (np.arange(cols.size) + odd) // 2
-    size = values.dtype.itemsize
-    if size > _SHORT or not np.array_equal(cols, twice):
-        return np.take(values, cols, axis=1, mode="clip")  # all are inside
-    # a number beside itself is a multiple of it, in twice as many bits
-    narrow, wide = np.dtype(f"u{size}"), np.dtype(f"u{2 * size}")
-    part = np.ascontiguousarray(values[:, cols[0] : cols[-1] + 1]).view(narrow)
-    pairs: NDArray[Any] = (part * wide.type((1 << 8 * size) + 1)).view(values.dtype)
-    return pairs[:, odd : odd + cols.size]
+@compiled
+def _pairs(size: int, places: NDArray[np.float64]) -> Any:
+    before, after = np.empty(places.size, np.int64), np.empty(places.size, np.int64)
+    share = np.empty(places.size, np.float32)
+    for at in range(places.size):
+        before[at], after[at], share[at] = _beside(size, places[at])
+    return before, after, share
+
+
+@compiled
+def _nearest_at(
+    values: NDArray[Any], row: NDArray[np.float64], col: NDArray[np.float64], out: NDArray[Any]
+) -> None:
+    for at in range(out.size):
+        y, x = _pixel(values.shape[0], row[at]), _pixel(values.shape[1], col[at])
+        if y >= 0 and x >= 0:
+            out[at] = values[y, x]
+
+
+@compiled
+def _nearest_on_grid(
+    values: NDArray[Any], row: NDArray[np.float64], col: NDArray[np.float64], out: NDArray[Any]
+) -> None:
+    rows, cols = _pixels(values.shape[0], row), _pixels(values.shape[1], col)
+    for y in range(rows.size):
+        if rows[y] < 0:
+            continue
+        if y and rows[y] == rows[y - 1]:
+            out[y] = out[y - 1]
+            continue
+        line, into = values[rows[y]], out[y]
+        for x in range(cols.size):
+            if cols[x] >= 0:
+                into[x] = line[cols[x]]
+
+
+@compiled
+def _between(first: Any, second: Any, share: Any) -> Any:
+    """What lies between two numbers, where the second has this share."""
+    return first * (np.float32(1) - share) + second * share
+
+
+@compiled
+def _of_two(first: Any, second: Any, share: Any, gap: tuple[Any, bool]) -> tuple[Any, Any, bool]:
+    """The weighted sum of two pixels as far as they have data, the weight, and whether both do."""
+    one, other = is_there(first, gap), is_there(second, gap)
+    total = _between(np.float32(first if one else 0), np.float32(second if other else 0), share)
+    return total, _between(np.float32(one), np.float32(other), share), one & other
+
+
+@compiled
+def _put(out: NDArray[Any], at: int, mean: Any, rounded: bool, clash: tuple[Any, Any]) -> None:
+    """In the dtype of `out`, with no data that pass for nodata."""
+    out[at] = np.rint(mean) if rounded else mean
+    if out[at] == clash[0]:
+        out[at] = clash[1]
+
+
+@compiled
+def _bilinear_at(
+    values: NDArray[Any], gap: tuple[Any, bool], clash: tuple[Any, Any],
+    row: NDArray[np.float64], col: NDArray[np.float64], rounded: bool, out: NDArray[Any],
+) -> None:  # fmt: skip
+    height, width = values.shape
+    for at in range(out.size):
+        y, x = _pixel(height, row[at]), _pixel(width, col[at])
+        if y < 0 or x < 0 or not is_there(values[y, x], gap):
+            continue
+        above, below, down = _beside(height, row[at])
+        left, right, share = _beside(width, col[at])
+        upper, upper_weight, upper_whole = _of_two(
+            values[above, left], values[above, right], share, gap
+        )
+        lower, lower_weight, lower_whole = _of_two(
+            values[below, left], values[below, right], share, gap
+        )
+        mean = _between(upper, lower, down)
+        if not (upper_whole and lower_whole):
+            mean /= _between(upper_weight, lower_weight, down)
+        _put(out, at, mean, rounded, clash)
+
+
+@compiled
+def _spread(
+    line: NDArray[Any], gap: tuple[Any, bool], across: Any, sums: NDArray[np.float32],
+    weights: NDArray[np.float32], both: NDArray[np.bool_],
+) -> bool:  # fmt: skip
+    """A row of pixels between its columns, as `_of_two`; whether all of them have data."""
+    left, right, share = across
+    whole = True
+    for x in range(share.size):
+        sums[x], weights[x], both[x] = _of_two(line[left[x]], line[right[x]], share[x], gap)
+        whole &= both[x]
+    return whole
+
+
+@compiled
+def _bilinear_on_grid(
+    values: NDArray[Any], gap: tuple[Any, bool], clash: tuple[Any, Any],
+    row: NDArray[np.float64], col: NDArray[np.float64], rounded: bool, out: NDArray[Any],
+) -> None:  # fmt: skip
+    rows, cols = _pixels(values.shape[0], row), _pixels(values.shape[1], col)
+    above, below, share = _pairs(values.shape[0], row)
+    across = _pairs(values.shape[1], col)
+    sums, weights = np.empty((2, cols.size), np.float32), np.empty((2, cols.size), np.float32)
+    both = np.empty((2, cols.size), np.bool_)
+    made = np.empty(cols.size, out.dtype)
+    held, whole = np.full(2, -1), np.zeros(2, np.bool_)  # rows of pixels that are spread
+    for y in range(rows.size):
+        if rows[y] < 0:
+            continue
+        # the row that was below is above next, and stays in its place
+        up = 1 if held[1] == above[y] else 0
+        low = up if below[y] == above[y] else 1 - up
+        if held[up] != above[y]:
+            whole[up] = _spread(values[above[y]], gap, across, sums[up], weights[up], both[up])
+            held[up] = above[y]
+        if held[low] != below[y]:
+            whole[low] = _spread(values[below[y]], gap, across, sums[low], weights[low], both[low])
+            held[low] = below[y]
+        upper, lower, down, into = sums[up], sums[low], share[y], out[y]
+        if whole[up] and whole[low]:
+            for x in range(cols.size):
+                mean = _between(upper[x], lower[x], down)
+                made[x] = np.rint(mean) if rounded else mean
+            for x in range(cols.size):
+                found, before = made[x], into[x]
+                found = clash[1] if found == clash[0] else found
+                into[x] = found if cols[x] >= 0 else before
+            continue
+        line = values[rows[y]]
+        for x in range(cols.size):
+            if cols[x] < 0 or not is_there(line[cols[x]], gap):
+                continue
+            mean = _between(upper[x], lower[x], down)
+            if not (both[up, x] and both[low, x]):
+                mean /= _between(weights[up, x], weights[low, x], down)
+            _put(into, x, mean, rounded, clash)

@@ -109,17 +109,23 @@ def beside_nodata(values: NDArray[Any], nodata: float) -> NDArray[Any]:
     >>> beside_nodata(np.int16([-1, 0, 1]), nodata=0)
     array([-1,  1,  1], dtype=int16)
     """
-    dtype = values.dtype
-    if dtype.kind == "f":
-        if not np.isfinite(nodata):
-            return values
-        some, beside = dtype.type(nodata), np.nextafter(dtype.type(nodata), dtype.type(np.inf))
-    else:
-        info = np.iinfo(dtype)
-        if not info.min < nodata < info.max or int(nodata) != nodata:
-            return values
-        some, beside = dtype.type(nodata), dtype.type(int(nodata) + 1)
-    hit = values == some
-    if hit.any():
-        values[hit] = beside
+    some, beside = collision(values.dtype, nodata)
+    if some != beside:
+        hit = values == some
+        if hit.any():
+            values[hit] = beside
     return values
+
+
+def collision(dtype: np.dtype[Any], nodata: float) -> tuple[Any, Any]:
+    """The value of a dtype that computed data must not have, and what stands for it.
+
+    Both are the same number where data cannot come to nodata, or the dtype does not hold it.
+    """
+    if dtype.kind == "f":
+        some = dtype.type(nodata if np.isfinite(nodata) else 0)
+        return some, np.nextafter(some, dtype.type(np.inf)) if np.isfinite(nodata) else some
+    info = np.iinfo(dtype)
+    if not info.min < nodata < info.max or int(nodata) != nodata:
+        return dtype.type(0), dtype.type(0)
+    return dtype.type(nodata), dtype.type(int(nodata) + 1)

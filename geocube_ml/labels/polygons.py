@@ -16,8 +16,9 @@ from pyproj import CRS, Proj
 from geocube_ml.errors import InputError
 from geocube_ml.grid import Grid
 from geocube_ml.kernels.polygons import burn, inset, overlaps
+from geocube_ml.labels.classes import known_classes
 from geocube_ml.labels.vector import read_vector
-from geocube_ml.spec.labels import UNKNOWN, ClassScheme, ClassSpec, LabelsSpec
+from geocube_ml.spec.labels import ClassScheme, ClassSpec, LabelsSpec
 from geocube_ml.spec.storage import StorageSpec
 
 _MAX_SCALE_ERROR = 0.005  # of a buffer measured in the grid's CRS
@@ -184,41 +185,15 @@ def _known_class(
 ) -> tuple[gpd.GeoDataFrame, tuple[ClassSpec, ...]]:
     """Rows of a class of the scheme, their values replaced by the class's name."""
     values = frame["class"].to_numpy()
-    specs = spec.classes or tuple(ClassSpec(name=v) for v in sorted(set(values) - {""}))
-    if not specs:
-        raise InputError(
-            f"{spec.path}: every value of {spec.class_column!r} is empty. Name another column."
-        )
-    _check_number(specs, spec)
-    name_of = {value: c.name for c in specs for value in (c.values or (c.name,))}
+    specs, name_of = known_classes(values.tolist(), spec)
     known = np.array([value in name_of for value in values])
     for at in np.flatnonzero(~known):
         row = frame.iloc[at]
         reason = "the class has no name" if not values[at] else "a class that the recipe leaves out"
         book.lost(row, reason, row.geometry)
-    if not known.any():
-        there = ", ".join(sorted(set(values))[:20])
-        raise InputError(
-            f"{spec.path}: no value of {spec.class_column!r} is a class of the recipe. The recipe "
-            f"knows {', '.join(sorted(name_of))}; the file has {there}."
-        )
     named = frame[known].copy()
     named["class"] = [name_of[value] for value in values[known]]
     return named, specs
-
-
-def _check_number(specs: Sequence[ClassSpec], spec: LabelsSpec) -> None:
-    """Classes that the file names must be as distinct and as few as those of a recipe."""
-    if len(specs) >= UNKNOWN:
-        raise InputError(
-            f"{spec.path}: {spec.class_column!r} has {len(specs)} values, at most {UNKNOWN - 1} "
-            "classes fit into one byte. Name another column, or list `labels.classes`."
-        )
-    if spec.background and spec.background.name in {c.name for c in specs}:
-        raise InputError(
-            f"{spec.path}: {spec.background.name!r} is both a value of {spec.class_column!r} and "
-            "the background's name. Give the background another name."
-        )
 
 
 def _mended(frame: gpd.GeoDataFrame, book: _Book) -> NDArray[Any]:

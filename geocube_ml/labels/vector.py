@@ -2,13 +2,19 @@
 
 from __future__ import annotations
 
+import contextlib
+import difflib
+import json
 import tempfile
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
 import geopandas as gpd
 import numpy as np
 import pandas as pd
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pyogrio
 
 from geocube_ml.errors import GeocubeError, InputError, MissingError
@@ -43,28 +49,83 @@ def read_vector(spec: LabelsSpec, storage: StorageSpec) -> gpd.GeoDataFrame:
     InputError
         It cannot be read, or has no CRS, features, layer or class column of that name.
     """
+    with _local(spec, storage) as (local, path):
+        with _told(path):
+            if _is_parquet(path):
+                frame = gpd.read_parquet(local)
+            else:
+                frame = gpd.read_file(local, layer=_layer(local, path, spec.layer))
+        if not isinstance(frame, gpd.GeoDataFrame):
+            raise InputError(_nothing(path))
+        columns = [str(name) for name in frame.columns if name != frame.geometry.name]
+        _check(path, spec, len(frame), frame.crs is not None, columns)
+        named = {
+            "feature": np.arange(len(frame)),
+            "class": [_text(value) for value in frame[spec.class_column]],
+        }
+        return gpd.GeoDataFrame(named, geometry=frame.geometry.to_numpy(), crs=frame.crs)
+
+
+def read_values(spec: LabelsSpec, storage: StorageSpec) -> list[str]:
+    """The class of each feature as text, without reading a geometry.
+
+    Raises
+    ------
+    MissingError, InputError
+        As `read_vector`.
+    """
+    with _local(spec, storage) as (local, path):
+        column = spec.class_column
+        with _told(path):
+            if _is_parquet(path):
+                file = pq.ParquetFile(local)
+                geo = json.loads((file.schema_arrow.metadata or {}).get(b"geo", b"{}"))
+                primary = geo.get("primary_column")
+                if primary is None:
+                    raise ValueError("it has no column of geometries")
+                # without a `crs` it is in degrees; a null says that it is not known
+                placed = geo["columns"][primary].get("crs", "OGC:CRS84") is not None
+                names = [name for name in file.schema_arrow.names if name != primary]
+                _check(path, spec, file.metadata.num_rows, placed, names)
+                values = file.read([column]).column(column).to_pylist()
+            else:
+                layer = _layer(local, path, spec.layer)
+                info = pyogrio.read_info(local, layer=layer, force_feature_count=True)
+                placed, names = bool(info["crs"]), [str(name) for name in info["fields"]]
+                _check(path, spec, info["features"], placed, names)
+                found = pyogrio.read_dataframe(
+                    local, layer=layer, columns=[column], read_geometry=False
+                )
+                values = list(found[column])
+        return [_text(value) for value in values]
+
+
+@contextlib.contextmanager
+def _local(spec: LabelsSpec, storage: StorageSpec) -> Iterator[tuple[Path, Place]]:
+    """The file on this machine, and where it is."""
     path = place(spec.path, storage)
+    parts = vector_parts(path)
+    if isinstance(path, Path):
+        yield path, path
+        return
     with tempfile.TemporaryDirectory() as folder:
-        parts = vector_parts(path)
-        if isinstance(path, Path):
-            return _read(path, path, spec)
         for part in parts:
             (Path(folder) / part.name).write_bytes(part.read_bytes())
-        return _read(Path(folder) / path.name, path, spec)
+        yield Path(folder) / path.name, path
 
 
-def _read(local: Path, path: Place, spec: LabelsSpec) -> gpd.GeoDataFrame:
-    """`path`, of which `local` is a copy on this machine."""
+@contextlib.contextmanager
+def _told(path: Place) -> Iterator[None]:
+    """What a library says of a file that it cannot read, in our words."""
     try:
-        if path.suffix.lower() in (".parquet", ".geoparquet"):
-            frame = gpd.read_parquet(local)
-        else:
-            frame = gpd.read_file(local, layer=_layer(local, path, spec.layer))
+        yield
     except GeocubeError:
         raise
     except (
         OSError,
         ValueError,
+        KeyError,
+        pa.ArrowException,
         pyogrio.errors.DataSourceError,
         pyogrio.errors.DataLayerError,
     ) as error:
@@ -72,24 +133,32 @@ def _read(local: Path, path: Place, spec: LabelsSpec) -> gpd.GeoDataFrame:
             f"{path} cannot be read as polygons ({error}). It must be a GeoPackage, GeoJSON, "
             "GeoParquet or Shapefile."
         ) from error
-    if not isinstance(frame, gpd.GeoDataFrame) or frame.empty:
-        raise InputError(f"{path} has no features. Name another file or `labels.layer`.")
-    if frame.crs is None:
+
+
+def _check(path: Place, spec: LabelsSpec, n: int, placed: bool, columns: Sequence[str]) -> None:
+    """Refuse a file without features, without a CRS, or without the column of the classes."""
+    if not n:
+        raise InputError(_nothing(path))
+    if not placed:
         raise InputError(
             f"{path} has no CRS, so where its polygons lie is not known. Write it into the file, "
             "for example with geopandas: frame.set_crs('EPSG:...').to_file(...)."
         )
-    if spec.class_column not in frame.columns:
-        columns = ", ".join(str(c) for c in frame.columns if c != frame.geometry.name)
+    if spec.class_column not in columns:
+        near = difflib.get_close_matches(spec.class_column, columns, n=1)
+        hint = f"Did you mean {near[0]!r}? " if near else ""
         raise InputError(
-            f"{path} has no column {spec.class_column!r}; it has {columns}. "
+            f"{path} has no column {spec.class_column!r}; it has {', '.join(columns)}. {hint}"
             "Correct `labels.class_column`."
         )
-    named = {
-        "feature": np.arange(len(frame)),
-        "class": [_text(value) for value in frame[spec.class_column]],
-    }
-    return gpd.GeoDataFrame(named, geometry=frame.geometry.to_numpy(), crs=frame.crs)
+
+
+def _nothing(path: Place) -> str:
+    return f"{path} has no features. Name another file or `labels.layer`."
+
+
+def _is_parquet(path: Place) -> bool:
+    return path.suffix.lower() in (".parquet", ".geoparquet")
 
 
 def _layer(local: Path, path: Place, layer: str | None) -> str | None:

@@ -6,28 +6,34 @@ It follows what the code keeps at a time, array by array; the constants were mea
 from __future__ import annotations
 
 from collections.abc import Iterable
+from math import ceil
 
 import numpy as np
 from odc.geo.crs import CRS
 
 from geocube_ml.cube.compose import by_band
 from geocube_ml.cube.mosaic import Mosaic
+from geocube_ml.price.overviews import OverviewPrice
 from geocube_ml.price.reads import Busiest, Read, reads_of
 from geocube_ml.price.sampled import Samples
+from geocube_ml.raster.window import step_of
 from geocube_ml.spec.composite import BestSpec
 
-_BASE = 390_000_000
-"""Bytes of a process with all libraries, before its first tile."""
+_BASE = 510_000_000
+"""Bytes of a process with all libraries, before its first tile; 50 MB of them where loops are
+compiled that no process before it compiled."""
 _LOOSE = 16_000_000
 """Bytes of a thread: blocks that kernels work on, and what the allocator does not give back."""
 _WRITING = 2
-"""Copies of a tile that is written: as chunks, and compressed; its shards are made side by side."""
+"""Copies of a shard that is written: as chunks, and compressed; a tile's follow each other."""
 _MASKING = 24
 """Bytes a pixel of a mask that is read: its values, of up to 8 bytes, and some of 1."""
 _DISTANCE = 24
 """Bytes a pixel of a distance to clouds that is made."""
 _MOVED = 120
 """Bytes a pixel of a raster in another CRS: places, weights, sums."""
+_JOINED = 3
+"""Copies of the pixels of tiles that continue each other: together, and to be averaged by GDAL."""
 _PLACES = 8
 """Windows whose places in another CRS are kept, of 16 bytes a pixel."""
 _BLOCK = 512 * 512  # pixels; where no header could be read
@@ -55,7 +61,9 @@ def worker_bytes(mosaic: Mosaic, most: Busiest, samples: Samples, threads: int) 
     wide, widest = (rows + 2 * edge) * (cols + 2 * edge), (rows + 2 * rim) * (cols + 2 * rim)
     size, chosen = np.dtype(sensor.dtype).itemsize, len(mosaic.source.chosen)
     steps = min(len(mosaic.steps), 1 if sensor.static else grid.store.steps)
-    out = steps * rows * cols * (chosen * size + mosaic.counted)
+    pixel = steps * (chosen * size + mosaic.counted)
+    out = rows * cols * pixel
+    shard = min(rows, grid.store.shard) * min(cols, grid.store.shard)
     moved = _moved(mosaic, samples)
 
     looks = isinstance(mosaic.composite, BestSpec) and bool(mosaic.composite.cloud)
@@ -64,11 +72,20 @@ def worker_bytes(mosaic: Mosaic, most: Busiest, samples: Samples, threads: int) 
     look = widest * (_MASKING * bool(masks) + _DISTANCE * looks)
     unit = max(
         out + seen + look + _read(masks, samples, widest, 1, moved),
-        out + seen + _composing(mosaic, bands, most.scenes, wide, samples, moved),
-        (1 + _WRITING) * out,
+        out
+        + seen
+        + _composing(mosaic, bands, most.scenes, wide, samples, moved)
+        + _joining(mosaic, bands, most.granules, wide, samples),
+        out + _WRITING * shard * pixel,
     )
     kept = _PLACES * 16 * widest if moved else 0
     return _BASE + kept + threads * (unit + _LOOSE)
+
+
+def overview_bytes(overviews: OverviewPrice, threads: int) -> int:
+    """Of the process itself, and of tiles of overviews in its threads; 0 without any."""
+    held = overviews.worker_bytes + _LOOSE
+    return _BASE + min(threads, max(overviews.levels)) * held if overviews.tasks else 0
 
 
 def _composing(
@@ -106,6 +123,28 @@ def _read(reads: Iterable[Read], samples: Samples, pixels: int, size: int, moved
         block = max((header.bytes_of_block for header in headers), default=_BLOCK * size)
         window = len(read.bands) * pixels * size
         most = max(most, 2 * block + 2 * window + (_MOVED if moved else 8) * pixels)
+    return most
+
+
+def _joining(
+    mosaic: Mosaic, bands: Iterable[Read], granules: int, pixels: int, samples: Samples
+) -> int:
+    """Bytes of tiles of a static source that continue each other, as one array and what is made
+    of it, and of what each gives to the window.
+    """
+    sensor, geobox = mosaic.source.sensor, mosaic.grid.geobox
+    if not sensor.static or granules < 2:
+        return 0
+    most = 0
+    for read in bands:
+        steps = [
+            step_of(header.crs, header.transform, (header.height, header.width), geobox)
+            for header in samples.headers.get(read.asset, ())
+            if header.crs
+        ]
+        source = max((down * across for down, across in steps), default=1.0) * pixels
+        size = len(read.bands) * np.dtype(sensor.dtype).itemsize
+        most = max(most, ceil(_JOINED * source * size) + (granules - 1) * pixels * size)
     return most
 
 

@@ -1,58 +1,62 @@
-"""The price of a cube before it is made."""
+"""The price of a cube, or of what is left of it, before it is made."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from math import ceil
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from geocube_ml.cube.mosaic import Mosaic
-from geocube_ml.price.memory import worker_bytes
-from geocube_ml.price.reads import Busiest, Near, Taken, busiest, mean_block, taken
-from geocube_ml.price.requests import Fetched, fetched
+from geocube_ml.cube.radiometry import looked_at
+from geocube_ml.price.duration import Stage, beginning, coarsening, looks, making
+from geocube_ml.price.lines import lines
+from geocube_ml.price.memory import overview_bytes, worker_bytes
+from geocube_ml.price.overviews import OverviewPrice
+from geocube_ml.price.parts import Cover, Part, joined, whole
+from geocube_ml.price.reads import Busiest, Near, Read, Taken, added, busiest, mean_block, taken
+from geocube_ml.price.requests import Fetched, fetched, looked
 from geocube_ml.price.sampled import Samples, sample
+from geocube_ml.price.trial import Trial, trial
 from geocube_ml.raster import signed_when_read
 from geocube_ml.raster.remote import is_remote
-
-_RATE = 300e6
-"""Decoded bytes a second that one thread reads from a disk, where none was timed."""
-_COMPOSED = 60e6
-"""Observations (a pixel of a band) a second that one thread masks and composites."""
-_WRITTEN = 300e6
-"""Bytes a second that one thread compresses and writes."""
 
 
 @dataclass(frozen=True)
 class SourcePrice:
-    """What one source of a cube takes; see `Price`."""
+    """What is left to make of one source of a cube, and what that takes; see `Price`."""
 
-    items: int
-    days: int
-    steps: int
-    tasks: int
-    masks: Taken | None
+    items: int = 0
+    days: int = 0
+    steps: int = 0
+    tasks: int = 0
+    done: int = 0
+    """Tasks that an earlier run did; nothing else here counts them."""
+    masks: Taken | None = Taken()  # noqa: RUF009  it is frozen
     """What is read in any case; None where no header could be read."""
-    bands: Taken | None
+    bands: Taken | None = Taken()  # noqa: RUF009
     """What is read at most: of a scene without a clear pixel in a tile nothing is."""
-    exact: bool
+    exact: bool = True
     """Whether blocks and decoded bytes of `masks` and `bands` are exact, not estimated."""
-    fetched: Fetched
-    """Of all these reads, from stores."""
-    write_bytes: int
-    write_ratio: float | None
-    """Share of that which is left by compression, if it goes as in the files that are read."""
-    objects: int
-    worker_bytes: int
-    samples: Samples
+    fetched: Fetched = Fetched()  # noqa: RUF009
+    """Of all these reads, and of looks at items' offsets, from stores."""
+    write_bytes: int = 0
+    stored_bytes: float | None = 0.0
+    """About, after compression: as of windows that were made for trial, else as in the files that
+    are read; None where neither could be."""
+    objects: int = 0
+    worker_bytes: int = 0
+    samples: Samples = Samples()  # noqa: RUF009
+    trial: Trial | None = None
+    stages: tuple[Stage, ...] | None = ()
+    """By which its duration is told; None where no header could be read."""
 
 
 @dataclass(frozen=True)
 class Price:
-    """What writing a cube takes.
+    """What writing a cube takes, or what is left of it.
 
     Attributes
     ----------
@@ -61,18 +65,26 @@ class Price:
     sources : mapping of str to SourcePrice
     threads : int
         That work on tiles in one process.
+    workers : int
+        Tasks that are made at a time, by all processes.
+    overviews : OverviewPrice
     """
 
     tiles: int
     sources: Mapping[str, SourcePrice]
     threads: int
-    seconds: float | None = field(default=None)
-    """Of one thread."""
+    workers: int
+    overviews: OverviewPrice = field(default=OverviewPrice())
 
     @property
     def tasks(self) -> int:
         """Units of work: a source, a block of time steps, a tile."""
         return sum(source.tasks for source in self.sources.values())
+
+    @property
+    def done(self) -> int:
+        """Units that are there already."""
+        return sum(source.done for source in self.sources.values())
 
     @property
     def decoded_bytes(self) -> int | None:
@@ -111,58 +123,63 @@ class Price:
 
     @property
     def stored_bytes(self) -> float | None:
-        """About, after compression; None where no header could be read."""
-        every = [(s.write_bytes, s.write_ratio) for s in self.sources.values()]
-        if any(ratio is None for _, ratio in every):
-            return None
-        return sum(size * (ratio or 0.0) for size, ratio in every)
+        """About, after compression; None where nothing could be read."""
+        every = [source.stored_bytes for source in self.sources.values()]
+        known = [size for size in every if size is not None]
+        return sum(known) if len(known) == len(every) else None
 
     @property
     def worker_bytes(self) -> int:
         """Upper bound of the memory of a process that works on tiles."""
-        return max(source.worker_bytes for source in self.sources.values())
+        most = max((source.worker_bytes for source in self.sources.values()), default=0)
+        return max(most, overview_bytes(self.overviews, self.threads))
+
+    @property
+    def seconds(self) -> float | None:
+        """About, of the whole step; None where no header could be read."""
+        total = beginning().lasts(1)
+        for source in self.sources.values():
+            if source.stages is None:
+                return None
+            total += sum(stage.lasts(self.workers) for stage in source.stages)
+        above = coarsening(self.overviews.levels, self.overviews.read_bytes)
+        return total + sum(stage.lasts(self.workers) for stage in above)
+
+    def lines(self) -> list[str]:
+        """For people."""
+        return lines(self)
 
     def facts(self) -> dict[str, Any]:
         """For records."""
+        stored, seconds = self.stored_bytes, self.seconds
         return {
             "tiles": self.tiles,
             "tasks": self.tasks,
+            "done_before": self.done,
             "windows": self.windows,
             "decoded_bytes": self.decoded_bytes,
             "requests": round(self.fetched.requests),
             "fetched_bytes": round(self.fetched.bytes),
             "write_bytes": self.write_bytes,
             "objects": self.objects,
-            "stored_bytes": None if self.stored_bytes is None else round(self.stored_bytes),
+            "stored_bytes": None if stored is None else round(stored),
+            "overview_tasks": self.overviews.tasks,
+            "overview_objects": self.overviews.objects,
             "worker_bytes": self.worker_bytes,
-            "seconds": None if self.seconds is None else round(self.seconds / self.threads, 1),
+            "seconds": None if seconds is None else round(seconds, 1),
         }
 
-    def lines(self) -> list[str]:
-        """For people."""
-        lines = []
-        for name, source in self.sources.items():
-            lines.append(
-                f"{name}: {_n(source.items, 'item')} of {_n(source.days, 'day')} in "
-                f"{_n(source.steps, 'time step')}"
-            )
-            lines += [f"  {line}" for line in _reading(source)]
-        lines.append(f"{_n(self.tiles, 'tile')}, {_n(self.tasks, 'task')}")
-        lines.append(_writing(self))
-        threads = _n(self.threads, "thread")
-        lines.append(f"at most {_size(self.worker_bytes)} of memory for a process of {threads}")
-        if self.seconds is not None:
-            rates = [s.samples.rate for s in self.sources.values()]
-            said = "blocks that were timed" if all(rates) else "usual rates"
-            lines.append(
-                f"roughly {_time(self.seconds / self.threads)} on {threads}, by {said}; less "
-                "where clouds leave nothing to read"
-            )
-        return lines
 
-
-def price(mosaics: Mapping[str, Mosaic], threads: int = 1) -> Price:
-    """Count what writing all tiles of a cube takes; opens a few headers and reads a few blocks.
+def price(
+    mosaics: Mapping[str, Mosaic],
+    threads: int = 1,
+    *,
+    workers: int | None = None,
+    left: Mapping[str, Sequence[Part]] | None = None,
+    done: Mapping[str, int] | None = None,
+    overviews: OverviewPrice = OverviewPrice(),  # noqa: B008  it is frozen
+) -> Price:
+    """Count what writing a cube takes; opens a few headers and makes a few windows for trial.
 
     Parameters
     ----------
@@ -170,6 +187,13 @@ def price(mosaics: Mapping[str, Mosaic], threads: int = 1) -> Price:
         On one grid.
     threads : int
         That work on tiles in one process.
+    workers : int, optional
+        Tasks that are made at a time by all processes; `threads` by default.
+    left : mapping of str to sequence of Part, optional
+        What is to be made of each source; everything by default.
+    done : mapping of str to int, optional
+        Tasks of each source that are done.
+    overviews : OverviewPrice
 
     Returns
     -------
@@ -178,50 +202,84 @@ def price(mosaics: Mapping[str, Mosaic], threads: int = 1) -> Price:
         is without a clear pixel, exactly, as far as rasters are cut into blocks as the sampled
         ones.
     """
-    sources = {name: _source_price(mosaic, threads) for name, mosaic in mosaics.items()}
-    first = next(iter(mosaics.values()))
-    seconds = [_seconds(mosaics[name], source) for name, source in sources.items()]
-    known = [s for s in seconds if s is not None]
-    total = sum(known) if len(known) == len(seconds) else None
-    return Price(len(first.grid.tiles), sources, threads, total)
+    if left is None:
+        left = {name: [whole(mosaic)] for name, mosaic in mosaics.items()}
+    sources = {
+        name: _source_price(
+            # of all there is: what is told of files must not depend on how far a run came
+            sample(mosaic),
+            [part for part in left.get(name, ()) if part.tiles],
+            (done or {}).get(name, 0),
+            threads,
+        )
+        for name, mosaic in mosaics.items()
+    }
+    tiles = len(next(iter(mosaics.values())).grid.tiles)
+    return Price(tiles, sources, threads, workers or threads, overviews)
 
 
-def _source_price(mosaic: Mosaic, threads: int) -> SourcePrice:
-    sensor, grid, tiles = mosaic.source.sensor, mosaic.grid, mosaic.grid.tiles
-    size, n_band = np.dtype(sensor.dtype).itemsize, len(mosaic.source.chosen)
-    blocks = 1 if sensor.static else ceil(len(mosaic.steps) / grid.store.steps)
+def _source_price(samples: Samples, parts: Sequence[Part], done: int, threads: int) -> SourcePrice:
+    if not parts:
+        return SourcePrice(done=done, samples=samples)
+    mosaic = joined(parts)
+    sensor = mosaic.source.sensor
+    pixel = len(mosaic.source.chosen) * np.dtype(sensor.dtype).itemsize + mosaic.counted
     items = sum(1 for _ in mosaic.granules)
-    near = Near.of(mosaic, tiles) if mosaic.scenes else Near([], [])
-    samples = sample(mosaic)
-    masks = bands = None
-    exact, gets = True, Fetched()
-    every: Mapping[Any, Taken] = {}
-    if not mosaic.scenes:
-        masks = bands = Taken()
-    elif set(samples.headers) == set(mosaic.source.assets):
-        every, exact = taken(mosaic, tiles, near, samples)
-        masks = sum((t for read, t in every.items() if read.mask), Taken())
-        bands = sum((t for read, t in every.items() if not read.mask), Taken())
+    tasks = sum(part.tasks for part in parts)
+    every: dict[Read, Taken] = {}
+    known = exact = not mosaic.scenes or set(samples.headers) == set(mosaic.source.assets)
+    most = Busiest()
+    for part in (part for part in parts if part.mosaic.scenes):
+        near = Near.of(part.mosaic, part.tiles)
+        most = most.or_more(busiest(part.mosaic, near, len(part.tiles)))
+        if known:
+            found, stated = taken(part.mosaic, part.tiles, near, samples)
+            every, exact = added(every, found), exact and stated
+    covers = [Cover.of(part) for part in parts]
+    largest = max(range(len(parts)), key=lambda at: (covers[at].share > 0, parts[at].tasks))
+    tried = trial(parts[largest], covers[largest]) if samples.headers else None
+    sizes = [part.pixels * len(part.mosaic.steps) * pixel for part in parts]
+    ratio = tried.ratio if tried else _ratio(mosaic, samples)
+    stored = None
+    if ratio is not None:
+        stored = ratio * sum(size * cover.share for size, cover in zip(sizes, covers, strict=True))
+    gets, stages, remote = Fetched(), None, False
+    if mosaic.scenes:
         href = next(iter(mosaic.granules)).hrefs[mosaic.source.assets[0]]
-        if is_remote(href):
-            gets = fetched(every, items, blocks * len(tiles), http=_by_http(href))
-    shards = ceil(grid.shape[0] / grid.store.shard) * ceil(grid.shape[1] / grid.store.shard)
-    pixels = grid.shape[0] * grid.shape[1] * len(mosaic.steps)
-    most = busiest(mosaic, near, len(tiles)) if mosaic.scenes else Busiest()
+        remote = is_remote(href)
+        if remote and known:
+            by_http = _by_http(href)
+            gets = fetched(every, items, tasks, http=by_http)
+            gets += looked(mosaic, samples, items, http=by_http)
+    masks = sum((t for read, t in every.items() if read.mask), Taken())
+    bands = sum((t for read, t in every.items() if not read.mask), Taken())
+    if known:
+        pixels = sum(part.pixels for part in parts) / sum(len(part.tiles) for part in parts)
+        stages = (
+            looks(items * len(looked_at(mosaic.source)), tried),
+            making(
+                tasks, masks.decoded_bytes + bands.decoded_bytes,
+                (masks.windows + bands.windows) * pixels, sum(sizes), stored or 0.0, tried,
+                requests=gets.requests, remote=remote,
+            ),
+        )  # fmt: skip
     return SourcePrice(
         items=items,
         days=sum(len(scenes) for scenes in mosaic.scenes.values()),
         steps=len(mosaic.steps),
-        tasks=blocks * len(tiles),
-        masks=masks,
-        bands=bands,
+        tasks=tasks,
+        done=done,
+        masks=masks if known else None,
+        bands=bands if known else None,
         exact=exact,
         fetched=gets,
-        write_bytes=pixels * (n_band * size + mosaic.counted),
-        write_ratio=_ratio(mosaic, samples),
-        objects=blocks * shards * (1 + mosaic.counted),
-        worker_bytes=worker_bytes(mosaic, most, samples, threads),
+        write_bytes=sum(sizes),
+        stored_bytes=stored,
+        objects=sum(part.blocks * part.shards for part in parts) * (1 + mosaic.counted),
+        worker_bytes=max(worker_bytes(part.mosaic, most, samples, threads) for part in parts),
         samples=samples,
+        trial=tried,
+        stages=stages,
     )
 
 
@@ -244,57 +302,6 @@ def _ratio(mosaic: Mosaic, samples: Samples) -> float | None:
     )
 
 
-def _seconds(mosaic: Mosaic, source: SourcePrice) -> float | None:
-    """Of one thread."""
-    if source.masks is None or source.bands is None:
-        return None
-    decoded = source.masks.decoded_bytes + source.bands.decoded_bytes
-    edge = mosaic.grid.store.tile
-    observations = source.bands.windows * edge * edge
-    return (
-        decoded / (source.samples.rate or _RATE)
-        + observations / _COMPOSED
-        + source.write_bytes / _WRITTEN
-    )
-
-
-def _reading(source: SourcePrice) -> list[str]:
-    if source.masks is None or source.bands is None:
-        return [
-            f"what is read cannot be told: {source.samples.trouble}",
-            "(tasks, memory and what is written do not depend on it)",
-        ]
-    about = "" if source.exact else "about "
-    every = source.masks + source.bands
-    decoded = f"{about}{_size(every.decoded_bytes)} decoded in {_n(every.blocks, 'block')}"
-    lines = [f"at most {_n(every.windows, 'window')} of rasters to read, {decoded}"]
-    if source.masks.windows:
-        lines.append(
-            f"of these {_n(source.masks.windows, 'mask')} in any case, "
-            f"{about}{_size(source.masks.decoded_bytes)}"
-        )
-    if source.fetched.requests:
-        lines.append(
-            f"from the store at most about {_n(round(source.fetched.requests), 'request')} and "
-            f"{_size(source.fetched.bytes)}"
-        )
-    elif every.blocks:
-        lines.append(f"from the disk at most about {_size(every.block_bytes)}")
-    sampled = _n(source.samples.opened, "header")
-    of = _n(len(source.samples.days), "item")
-    lines.append(f"told from {sampled} of {of}, as if all were alike")
-    if source.samples.trouble:
-        lines.append(f"({source.samples.trouble})")
-    return lines
-
-
-def _writing(price: Price) -> str:
-    text = f"{_size(price.write_bytes)} to write in at most {_n(price.objects, 'object')}"
-    if price.stored_bytes is not None:
-        return f"{text}, about {_size(price.stored_bytes)} if it compresses as what is read"
-    return f"{text}, before compression"
-
-
 def missing_files(mosaics: Mapping[str, Mosaic]) -> list[str]:
     """A sentence on local files that items name and that are not there, if any."""
     named = {
@@ -309,31 +316,3 @@ def missing_files(mosaics: Mapping[str, Mosaic]) -> list[str]:
         return []
     some = ", ".join(gone[:3]) + (", ..." if len(gone) > 3 else "")
     return [f"{len(gone)} of {len(named)} files that the items name are not there: {some}."]
-
-
-def _n(n: int, what: str) -> str:
-    return f"{n:,} {what}" if n == 1 else f"{n:,} {what}s"
-
-
-def _size(n: float) -> str:
-    for unit in ("bytes", "kB", "MB", "GB"):
-        if n < 1000:
-            return f"{n:.0f} {unit}" if unit == "bytes" else f"{n:.3g} {unit}"
-        n /= 1000
-    return f"{n:.3g} TB"
-
-
-def _time(seconds: float) -> str:
-    """In the unit that gives a number above 2.
-
-    Examples
-    --------
-    >>> _time(1.26), _time(5400), _time(8.5e6)
-    ('1.3 seconds', '90 minutes', '98 days')
-    """
-    unit, amount = "seconds", seconds
-    for larger, length in (("minutes", 60), ("hours", 60), ("days", 24)):
-        if amount < 2 * length:
-            break
-        unit, amount = larger, amount / length
-    return f"{amount:,.0f} {unit}" if amount >= 10 else f"{amount:.1f} {unit}"

@@ -17,7 +17,7 @@ from odc.geo.geobox import GeoBox
 from pyproj import CRS, Transformer
 
 from geocube_ml.grid import Tile
-from geocube_ml.raster.window import SAMPLED, Header, Way, margin_of, way
+from geocube_ml.raster.window import SAMPLED, Header, Way, way
 
 _POINTS = 9  # of a window's edge, at which its place in another CRS is found
 _ROUNDED = 2e-6  # pixels; places are rounded
@@ -196,8 +196,7 @@ def _reached(low: Floats, high: Floats, how: Way) -> tuple[Ints, Ints]:
             first = np.minimum(first, np.floor(low - 0.5))
             last = np.maximum(last, np.floor(high - 0.5) + 1)
     else:
-        margin = margin_of(how.method, how.step)
-        first, last = first - margin, last + margin
+        first, last = first - how.margin, last + how.margin
     ends = np.clip(np.stack([first, last + 1]), -_FAR, _FAR).astype(np.int64)
     return ends[0], ends[1]
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -73,6 +73,10 @@ class Busiest:
 
     scenes: int = 0
     granules: int = 0
+
+    def or_more(self, other: Busiest) -> Busiest:
+        """The most of both."""
+        return Busiest(max(self.scenes, other.scenes), max(self.granules, other.granules))
 
 
 @dataclass(frozen=True)
@@ -168,6 +172,12 @@ def taken(
             )
         found[read] = total
     return found, exact
+
+
+def added(some: Mapping[Read, Taken], more: Mapping[Read, Taken]) -> dict[Read, Taken]:
+    """What two parts of a source take together."""
+    nothing = Taken()
+    return {read: some.get(read, nothing) + more.get(read, nothing) for read in {**some, **more}}
 
 
 def busiest(mosaic: Mosaic, near: Near, n_tile: int) -> Busiest:

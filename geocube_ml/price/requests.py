@@ -11,8 +11,12 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from math import ceil
 
-from geocube_ml.price.reads import Read, Taken
+from geocube_ml.cube.mosaic import Mosaic
+from geocube_ml.cube.radiometry import LOOK_EDGE, looked_at
+from geocube_ml.price.reads import Read, Taken, mean_block
+from geocube_ml.price.sampled import Samples
 
 _CHUNK = 16_384
 """Bytes."""
@@ -59,6 +63,32 @@ def fetched(reads: Mapping[Read, Taken], items: int, tasks: int, *, http: bool) 
         total += Fetched(
             headers * (2 if http else 1) + taken.runs + longer,
             headers * _CHUNK + taken.block_bytes + taken.singles * _CHUNK,
+        )
+    return total
+
+
+def looked(mosaic: Mosaic, samples: Samples, items: int, *, http: bool) -> Fetched:
+    """What looks at the offsets of items take from a store, before the first tile.
+
+    Parameters
+    ----------
+    mosaic : Mosaic
+    samples : Samples
+        Of at least one header of each asset that is looked at.
+    items : int
+    http : bool
+        As of `fetched`.
+    """
+    total = Fetched()
+    for asset in looked_at(mosaic.source):
+        header = samples.headers[asset][0]
+        shapes = [(header.height, header.width), *header.overviews]
+        rows, cols = max((s for s in shapes if max(s) <= LOOK_EDGE), default=min(shapes))
+        blocks = ceil(rows / header.block[0]) * ceil(cols / header.block[1])
+        share = rows * cols / (header.block[0] * header.block[1])
+        total += Fetched(
+            items * ((2 if http else 1) + 1),
+            items * (_CHUNK + min(share, blocks) * mean_block(header)),
         )
     return total
 

@@ -2,21 +2,17 @@
 
 from __future__ import annotations
 
-import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from textwrap import shorten
 
 import numpy as np
-from affine import Affine
-from odc.geo.geobox import GeoBox
 
 from geocube_ml.cube.mosaic import Mosaic
 from geocube_ml.cube.scenes import Granule
 from geocube_ml.errors import GeocubeError, MissingError
 from geocube_ml.files import redacted
-from geocube_ml.raster import read_onto
 from geocube_ml.raster.header import read_header
 from geocube_ml.raster.window import Header
 from geocube_ml.spec.storage import StorageSpec
@@ -39,8 +35,6 @@ class Samples:
     """Headers that were read."""
     trouble: str = ""
     """Why some could not be."""
-    rate: float | None = None
-    """Decoded bytes a second that one thread reads, opening and all; None if none was read."""
 
     def near(self, day: str) -> int:
         """Position of the item whose day is nearest."""
@@ -50,7 +44,7 @@ class Samples:
 
 
 def sample(mosaic: Mosaic) -> Samples:
-    """Read the headers of up to three items of a source, and time one block of each asset.
+    """Read the headers of up to three items of a source.
 
     Where nothing can be opened it says why, and soon: each file is asked for once, and none after
     the first two that do not answer.
@@ -68,9 +62,7 @@ def sample(mosaic: Mosaic) -> Samples:
     if not every:
         return Samples(trouble="there are no items")
     some = [every[at] for at in _spread(len(every))]
-    storage = mosaic.storage.model_copy(
-        update={"attempts": 1, "deadline_s": min(_DEADLINE_S, mosaic.storage.deadline_s)}
-    )
+    storage = patience(mosaic.storage)
     first = mosaic.source.assets[0]
     trouble = ""
     for granule in (some[0][1], some[-1][1]):
@@ -94,7 +86,13 @@ def sample(mosaic: Mosaic) -> Samples:
         headers,
         sum(header is not None for header, _ in got),
         next((why for _, why in got if why), ""),
-        _rate(some[0][1], headers, storage),
+    )
+
+
+def patience(storage: StorageSpec) -> StorageSpec:
+    """How a plan asks stores: once, and not for long."""
+    return storage.model_copy(
+        update={"attempts": 1, "deadline_s": min(_DEADLINE_S, storage.deadline_s)}
     )
 
 
@@ -116,28 +114,3 @@ def _header(granule: Granule, asset: str, storage: StorageSpec) -> tuple[Header 
 def _short(error: GeocubeError) -> str:
     """The beginning of a reason, on one line and without secrets."""
     return shorten(redacted(str(error)), _LONGEST, placeholder="...")
-
-
-def _rate(
-    granule: Granule, headers: Mapping[str, Sequence[Header]], storage: StorageSpec
-) -> float | None:
-    """Decoded bytes a second of a block in the middle of each asset."""
-    taken = decoded = 0.0
-    for asset, (header, *_) in headers.items():
-        if not header.crs:
-            continue
-        (rows, cols), (down, across) = header.block, header.blocks
-        middle = Affine.translation(across // 2 * cols, down // 2 * rows)
-        window = GeoBox((rows, cols), header.transform * middle, header.crs)
-        nodata = header.nodata[0]
-        begun = time.perf_counter()
-        try:
-            read_onto(
-                granule.hrefs[asset], window, nodata=0 if nodata is None else nodata,
-                dtype=header.dtype, storage=storage,
-            )  # fmt: skip
-        except GeocubeError:
-            continue
-        taken += time.perf_counter() - begun
-        decoded += header.bytes_of_block
-    return decoded / taken if taken else None

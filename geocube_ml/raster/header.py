@@ -12,7 +12,7 @@ import tifffile
 from numpy.typing import NDArray
 from odc.geo.geobox import GeoBox
 
-from geocube_ml.errors import InputError
+from geocube_ml.errors import InputError, UnplacedError
 from geocube_ml.files import redacted
 from geocube_ml.raster.blocks import opened_tiff
 from geocube_ml.raster.remote import from_raster, is_remote
@@ -139,6 +139,9 @@ def check_asked(header: Header, href: str, bands: Sequence[int], crs: object) ->
     Raises
     ------
     InputError
+        It lacks a band.
+    UnplacedError
+        It has no CRS; also an InputError and a ReadError, so that it can be left out.
     """
     lacking = [band for band in bands if not 1 <= band <= header.count]
     if lacking:
@@ -148,7 +151,7 @@ def check_asked(header: Header, href: str, bands: Sequence[int], crs: object) ->
             "numbered from 1."
         )
     if not header.crs:
-        raise InputError(
+        raise UnplacedError(
             f"{redacted(href)} has no CRS, the grid is in {crs}. "
             "Write the CRS into the file, for example with `gdal_edit.py -a_srs`."
         )

@@ -8,6 +8,7 @@ from __future__ import annotations
 import functools
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from math import ceil
 from typing import Any, Literal, NamedTuple
 
 import numpy as np
@@ -20,9 +21,14 @@ _ALIGNED = 1e-3  # pixels; footprints written with few decimals are this far off
 _COARSER = 1.1  # UTM zones differ by permille in scale, which is not coarser
 _FAR = 2**40
 _NOWHERE = np.empty((1, 0)), np.empty((0, 1))
+
+Places = tuple[NDArray[np.float64], NDArray[np.float64]]
+"""Column and row, with fractions."""
+
 SAMPLED = ("nearest", "bilinear")
 _RADIUS = {"nearest": 0.0, "bilinear": 1.0, "cubic": 2.0}  # pixels
 _RADIUS_OF_AVERAGES = 0.5  # pixels of the grid
+_TURNED = 0.75  # the same of pixels that lie askew in the raster: half a diagonal, and some
 
 
 class Span(NamedTuple):
@@ -42,6 +48,22 @@ class Span(NamedTuple):
     def empty(self) -> bool:
         """Whether it holds no pixel."""
         return self.top >= self.bottom or self.left >= self.right
+
+    def common(self, other: Span) -> Span:
+        """What lies in both."""
+        return Span(
+            max(self.top, other.top), min(self.bottom, other.bottom),
+            max(self.left, other.left), min(self.right, other.right),
+        )  # fmt: skip
+
+    def seen_from(self, row: int, col: int) -> Span:
+        """The same, counted from a row and a column."""
+        return Span(self.top - row, self.bottom - row, self.left - col, self.right - col)
+
+    @property
+    def slices(self) -> tuple[slice, slice]:
+        """Rows and columns."""
+        return slice(self.top, self.bottom), slice(self.left, self.right)
 
 
 @dataclass(frozen=True, eq=False)
@@ -106,12 +128,17 @@ class Way:
     """Of a copy: row and column of the grid's first pixel in the raster."""
     step: tuple[float, float] = (1.0, 1.0)
     """Of a warp: rows and columns of the raster that one pixel of the grid spans, at least 1."""
-    places: tuple[NDArray[np.float64], NDArray[np.float64]] = _NOWHERE
+    margin: tuple[int, int] = (0, 0)
+    """Of a warp: rows and columns that it needs around a place."""
+    places: Places = _NOWHERE
     """Unless it is a copy: column and row of the raster, with fractions, of the centre of each
     pixel of the grid; (1, x) and (y, 1), or (y, x) each."""
 
 
-def way(header: Header, geobox: GeoBox, resampling: str, coarsening: str) -> Way:
+def way(
+    header: Header, geobox: GeoBox, resampling: str, coarsening: str,
+    step: tuple[float, float] | None = None,
+) -> Way:  # fmt: skip
     """How a window of a grid is read from a raster with a CRS.
 
     Parameters
@@ -122,19 +149,24 @@ def way(header: Header, geobox: GeoBox, resampling: str, coarsening: str) -> Way
     resampling, coarsening : str
         GDAL's names: where the raster's pixels are as large as the grid's or larger, and where
         they are smaller.
+    step : (float, float), optional
+        Rows and columns of the raster that one pixel of the grid spans; as `step_of` says of the
+        raster by default.
     """
-    offset = _offset(header, geobox)
+    offset = offset_of(header, geobox)
     shape = geobox.shape
     if offset is not None:
         top, left = offset
         reach = Span(top, top + shape.y, left, left + shape.x)
         return Way("copy", "nearest", _within(header, reach), offset)
-    step = _step(header, geobox)
+    if step is None:
+        step = step_of(header.crs, header.transform, (header.height, header.width), geobox)
     # coarser in one direction is enough: pixels that lie between two places would be passed over
     coarser = max(step) > _COARSER
     method = coarsening if coarser else resampling
     step = (max(step[0], 1.0), max(step[1], 1.0)) if coarser else (1.0, 1.0)
     col, row = _pixels_of(header, geobox)
+    margin = 0, 0
     low, high = np.floor([row.min(), col.min()]), np.floor([row.max(), col.max()])
     if not coarser and method in SAMPLED:
         if method == "bilinear":  # the pixels whose centres lie around
@@ -143,29 +175,26 @@ def way(header: Header, geobox: GeoBox, resampling: str, coarsening: str) -> Way
         kind: Literal["sample", "warp"] = "sample"
     else:
         kind = "warp"
-        margin = margin_of(method, step)
+        margin = _margin(method, step, turned=not _upright(header, geobox))
         low, high = low - margin, high + margin
     low, high = np.clip([low, high + 1], -_FAR, _FAR).astype(int)  # a place may be infinite
     (top, left), (bottom, right) = low.tolist(), high.tolist()
     span = _within(header, Span(top, bottom, left, right))
-    return Way(kind, method, span, step=step, places=(col, row))
+    return Way(kind, method, span, step=step, margin=margin, places=(col, row))
 
 
-def margin_of(method: str, step: tuple[float, float]) -> NDArray[np.float64]:
-    """Rows and columns of a raster that GDAL needs around a place.
-
-    Parameters
-    ----------
-    method : str
-        GDAL's name.
-    step : (float, float)
-        As `Way.step`.
-    """
-    margin: NDArray[np.float64] = np.ceil(_RADIUS.get(method, _RADIUS_OF_AVERAGES) * np.array(step))
-    return margin
+def _margin(method: str, step: tuple[float, float], *, turned: bool) -> tuple[int, int]:
+    """As `Way.margin`."""
+    radius = _RADIUS.get(method, _TURNED if turned else _RADIUS_OF_AVERAGES)
+    return ceil(radius * step[0]), ceil(radius * step[1])
 
 
-def _pixels_of(header: Header, geobox: GeoBox) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+def _upright(header: Header, geobox: GeoBox) -> bool:
+    """Whether rows of the grid are along rows of the raster."""
+    return header.transform.is_rectilinear and _same(header.crs, str(geobox.crs))
+
+
+def _pixels_of(header: Header, geobox: GeoBox) -> Places:
     """As `Way.places`."""
     shape, to_grid = (geobox.shape.y, geobox.shape.x), tuple(geobox.transform)[:6]
     x, y = _places(shape, to_grid, str(geobox.crs), header.crs)
@@ -189,28 +218,46 @@ def _same(crs: str, other: str) -> bool:
     return crs == other or CRS.from_user_input(crs) == CRS.from_user_input(other)
 
 
-def _offset(header: Header, geobox: GeoBox) -> tuple[int, int] | None:
-    """Row and column of the grid's first pixel in the raster, if the pixels coincide."""
+def offset_of(header: Header, geobox: GeoBox, off: float = _ALIGNED) -> tuple[int, int] | None:
+    """Row and column of the grid's first pixel in the raster, if the pixels coincide.
+
+    Parameters
+    ----------
+    header : Header
+    geobox : GeoBox
+    off : float
+        Pixels by which they may be off.
+    """
     if not _same(header.crs, str(geobox.crs)):
         return None
     shift = ~header.transform * geobox.transform  # grid pixel -> raster pixel
     size = max(geobox.shape)
     drift = max(abs(shift.a - 1), abs(shift.e - 1), abs(shift.b), abs(shift.d)) * size
     row, col = round(shift.f), round(shift.c)
-    if max(drift, abs(shift.f - row), abs(shift.c - col)) > _ALIGNED:
+    if max(drift, abs(shift.f - row), abs(shift.c - col)) > off:
         return None
     return row, col
 
 
-def _step(header: Header, geobox: GeoBox) -> tuple[float, float]:
-    """Rows and columns of the raster that one pixel of the grid spans, at the raster's middle.
+def step_of(
+    crs: str, transform: Affine, shape: tuple[int, int], geobox: GeoBox
+) -> tuple[float, float]:
+    """Rows and columns of a raster that one pixel of the grid spans, at the raster's middle.
 
     Only the size of the grid's pixels counts: the answer must not depend on the window that is
     read.
+
+    Parameters
+    ----------
+    crs : str
+    transform : Affine
+    shape : (int, int)
+        Rows and columns of the raster.
+    geobox : GeoBox
+        The grid.
     """
-    shape, transform = (header.height, header.width), tuple(header.transform)[:6]
     size = geobox.transform.a, geobox.transform.e
-    return _step_of(header.crs, transform, shape, size, str(geobox.crs))
+    return _step_of(crs, tuple(transform)[:6], shape, size, str(geobox.crs))
 
 
 # keys of both are numbers and texts: a GeoBox writes its CRS as WKT whenever it is compared

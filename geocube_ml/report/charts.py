@@ -51,12 +51,14 @@ def series_panel(quantity: Quantity, code: int, color: str) -> str:
 
 
 def range_chart(quantity: Quantity, at: int, names: Sequence[str], colors: Sequence[str]) -> str:
-    """All classes in one place of the axis, a bar and a dot each, as a data URI."""
+    """All classes in one band of the axis, a bar and a dot each, as a data URI; the axis says the
+    band and its units.
+    """
     codes = sorted(quantity.spreads)
     with own_style():
-        height = 0.5 + 0.2 * len(codes)
+        height = 0.68 + 0.2 * len(codes)
         figure = Figure(figsize=(3.4, height))
-        axes = figure.add_axes((0.3, 0.32 / height, 0.675, 1 - 0.4 / height))
+        axes = figure.add_axes((0.3, 0.5 / height, 0.675, 1 - 0.58 / height))
         for row, code in enumerate(codes):
             one = quantity.spreads[code]
             axes.hlines(row, one.low[at], one.high[at], color=colors[code], lw=6)
@@ -65,6 +67,8 @@ def range_chart(quantity: Quantity, at: int, names: Sequence[str], colors: Seque
         axes.set_yticks(range(len(codes)), labels, parse_math=False)
         axes.set_ylim(len(codes) - 0.4, -0.6)
         axes.locator_params(axis="x", nbins=5)
+        band, units = quantity.axis[at], quantity.band_units[at]
+        axes.set_xlabel(f"{band}, {units}", parse_math=False)
         axes.grid(axis="x", color="#eceeec", lw=0.8)
         axes.set_axisbelow(True)
         return svg_uri(figure)

@@ -111,9 +111,13 @@ def series(samples: xr.Dataset, scheme: ClassScheme) -> list[Series]:
 
 def _panels(quantity: Quantity, scheme: ClassScheme, several: bool) -> Series:
     if isinstance(quantity.axis, tuple) and len(quantity.axis) <= MANY_BANDS:
-        # without units: layers of a kind each, such as an elevation and its slope
+        # each with its own units: layers of a kind each, such as an elevation and its slope
         panels = [
-            (band, "", range_chart(quantity, at, scheme.names, scheme.colors))
+            (
+                f"{band} ({quantity.band_units[at]})",
+                "",
+                range_chart(quantity, at, scheme.names, scheme.colors),
+            )
             for at, band in enumerate(quantity.axis)
         ]
         return Series(quantity.source, panels)
@@ -165,7 +169,7 @@ def _composite(
         "Black to white: {:.3g} to {:.3g}".format(*stretch) if stretch else "No pixel has data"
     )
     return Picture(
-        f"{title}{stamp} ({units_of(variable.attrs)})",
+        f"{title}{stamp} ({units_of(variable.attrs, shown[0])})",
         uri,
         caption + ("; labels outlined in white." if label is not None else "."),
     )

@@ -19,6 +19,7 @@ MANY_BANDS = 8
 
 _MOST_BANDS = 4  # of a series that a page shows, where there is no index to show
 _INTERVAL = (10, 90)  # percentiles
+_READ = {"1": "dimensionless", "": "dimensionless", "degree": "degrees"}
 
 
 @dataclass(frozen=True)
@@ -46,10 +47,13 @@ class Quantity:
     name: str
     """Band or index; empty where the bands are the axis."""
     units: str
+    """Of the source; of bands that are the axis see `band_units`."""
     axis: pd.DatetimeIndex | tuple[str, ...]
     """Start of each time step, or the names of bands."""
     spreads: dict[int, Spread]
     """By class code; classes without samples are not there."""
+    band_units: tuple[str, ...] = ()
+    """Of each band, where these are the axis."""
 
 
 def physical(counts: NDArray[Any], attrs: Mapping[Any, Any]) -> NDArray[np.float32]:
@@ -77,10 +81,17 @@ def physical(counts: NDArray[Any], attrs: Mapping[Any, Any]) -> NDArray[np.float
     return values
 
 
-def units_of(attrs: Mapping[Any, Any]) -> str:
-    """Units as one reads them."""
-    units = str(attrs.get("units", "counts"))
-    return "dimensionless" if units in ("1", "") else units
+def units_of(attrs: Mapping[Any, Any], band: str = "") -> str:
+    """Units as one reads them: of a band that is derived its own, else those of its source.
+
+    Examples
+    --------
+    >>> terrain = {"units": "m", "units_slope": "degree"}
+    >>> units_of(terrain), units_of(terrain, "slope"), units_of({"units": "1"}, "red")
+    ('m', 'degrees', 'dimensionless')
+    """
+    units = str(attrs.get(f"units_{band}", attrs.get("units", "counts")))
+    return _READ.get(units, units)
 
 
 def quantities(samples: xr.Dataset, n_class: int) -> Iterator[Quantity]:
@@ -108,14 +119,14 @@ def quantities(samples: xr.Dataset, n_class: int) -> Iterator[Quantity]:
                 samples[source].transpose("sample", f"{source}_band").to_numpy(),
                 samples[source].attrs,
             )
-            yield Quantity(source, "", units, tuple(bands), _by_class(values, label, n_class))
+            own = tuple(units_of(samples[source].attrs, band) for band in bands)
+            spreads = _by_class(values, label, n_class)
+            yield Quantity(source, "", units, tuple(bands), spreads, own)
         else:
-            yield from _series(samples, source, bands, units, n_class)
+            yield from _series(samples, source, bands, n_class)
 
 
-def _series(
-    samples: xr.Dataset, source: str, bands: list[str], units: str, n_class: int
-) -> Iterator[Quantity]:
+def _series(samples: xr.Dataset, source: str, bands: list[str], n_class: int) -> Iterator[Quantity]:
     variable, label = samples[source], samples["label"].to_numpy()
     starts = pd.DatetimeIndex(samples["time"].to_numpy())
 
@@ -131,7 +142,7 @@ def _series(
         yield quantity("NDVI", "dimensionless", _ndvi(band("red"), band("nir")))
         return
     for name in bands[:_MOST_BANDS]:
-        yield quantity(name, units, band(name))
+        yield quantity(name, units_of(variable.attrs, name), band(name))
 
 
 def spread(values: NDArray[np.float32]) -> Spread:

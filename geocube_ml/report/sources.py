@@ -21,7 +21,7 @@ from geocube_ml.spec.sensor import BitFieldSpec, MaskSpec
 _TOLD = {"long_name", "units", "nodata", "scale_factor", "add_offset", "grid_mapping"}
 """Attributes that are told in other words."""
 
-_EVIDENCE = ("offset", "radiometry", "left_out", "evidence")
+_EVIDENCE = ("offset", "radiometry", "left_out", "evidence", "files_nodata")
 """Parts of the names of attributes that say how the pixels came about."""
 
 
@@ -82,7 +82,8 @@ def _stored(cube: xr.Dataset, name: str) -> Iterator[tuple[str, str]]:
     if (scale, offset) != (1, 0):
         words.append(f"value = {scale:g} × count{f' {_signed(offset)}' if offset else ''}")
     yield "Stored as", ", ".join(words)
-    yield "Units", units_of(attrs)
+    own = [f"{band} in {units_of(attrs, band)}" for band in bands if f"units_{band}" in attrs]
+    yield "Units", "; ".join([units_of(attrs), *own])
 
 
 def _made(name: str, recipe: Recipe | None) -> Iterator[tuple[str, str]]:

@@ -28,7 +28,9 @@ class GridSpec(Spec):
     """West, south, east, north in degrees (EPSG:4326), in place of `bounds`."""
 
     like: str | None = None
-    """An asset whose own grid is taken, in place of all the above; the items must share it."""
+    """An asset whose own grid is taken, in place of all the above, as ``B04``, or with its source,
+    as ``dem/data``, where several sources read one of that name; all items of that source must
+    share it."""
 
     @model_validator(mode="after")
     def _one_way(self) -> Self:

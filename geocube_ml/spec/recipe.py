@@ -141,6 +141,7 @@ class Recipe(Spec):
             )
         if self.period is not None and not moving:
             raise ValueError("all sources are static, so that `period` decides nothing; remove it")
+        _ = self.like_source
         model = self.predict.model
         if model is not None and model not in self.models:
             raise ValueError(f"predict.model is {model!r}, but models has {', '.join(self.models)}")
@@ -150,6 +151,36 @@ class Recipe(Spec):
         """How a step of a source is made: as it says itself, its sensor, or the recipe."""
         source = self.sources[name]
         return source.composite or source.sensor.composite or self.composite
+
+    @property
+    def like_source(self) -> str | None:
+        """Name of the source whose items' grid is taken, by `grid.like`; None where it is stated.
+
+        Raises
+        ------
+        ValueError
+            No source reads that asset, or several do and none is named.
+        """
+        like = self.grid.like
+        if like is None:
+            return None
+        found = [name for name, source in self.sources.items() if like in source.assets]
+        source, _, asset = like.partition("/")
+        if not found and source in self.sources and asset in self.sources[source].assets:
+            return source
+        if len(found) == 1:
+            return found[0]
+        if found:
+            raise ValueError(
+                f"grid.like: {like} is an asset of {' and '.join(found)}; name the one whose grid "
+                f"is meant, as in `like: {found[0]}/{like}`"
+            )
+        there = "; ".join(f"{name} {', '.join(s.assets)}" for name, s in self.sources.items())
+        raise ValueError(
+            f"grid.like: no source reads the asset {like!r}; they read: {there}. Name one, if need "
+            f"be with its source, as in `like: {next(iter(self.sources))}/"
+            f"{next(iter(self.sources.values())).assets[0]}`"
+        )
 
     @property
     def map_model(self) -> str:

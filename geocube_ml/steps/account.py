@@ -4,20 +4,22 @@ from __future__ import annotations
 
 import contextlib
 import time
-from collections.abc import Iterable, Sequence
+from collections.abc import Container, Iterable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
+from math import ceil
 from pathlib import Path
 from typing import Any
 
 from geocube_ml.files import Place, names, read_json, write_json
 from geocube_ml.price.plan import Price
-from geocube_ml.spec.cluster import THREADS
+from geocube_ml.spec.cluster import PROCESSES, THREADS
+from geocube_ml.spec.grid import StoreSpec
 from geocube_ml.steps.job import Job
 from geocube_ml.steps.tiles import Unit
 
-_VARYING = ("seconds", "worker_bytes")
-"""What differs from run to run, and so has no place among a step's facts."""
+Shard = tuple[int, int, int]
+"""Block of time steps, row and column."""
 
 
 @dataclass
@@ -40,43 +42,80 @@ class Tally:
         self.seen[part] = [a or b for a, b in zip(before, seen, strict=True)]
 
 
-def tally(job: Job, units: Sequence[Unit]) -> Tally:
+def tally(job: Job, units: Sequence[Unit], made: Container[str]) -> tuple[Tally, Tally]:
     """Sum up the records of some units of the step `cube`; those that others took over count no
     more.
+
+    Parameters
+    ----------
+    job : Job
+    units : sequence of Unit
+    made : container of str
+        Names of those that were to be made in this run.
+
+    Returns
+    -------
+    total, mine : Tally
+        Of all units, and of those of this run.
     """
     folder = job.records.tiles("cube")
     there = names(folder)
     wanted = [unit for unit in units if f"{unit.name}.json" in there]
-    total = Tally()
+    total, mine = Tally(), Tally()
     with ThreadPoolExecutor(job.recipe.storage.requests) as pool:
         records = pool.map(lambda unit: read_json(folder / f"{unit.name}.json"), wanted)
         for unit, record in zip(wanted, records, strict=True):
-            total.add(unit.part, record.get("read", {}))
-    return total
+            read = record.get("read", {})
+            total.add(unit.part, read)
+            if unit.name in made:
+                mine.add(unit.part, read)
+    return total, mine
 
 
 def paid(
-    job: Job, told: Price, total: Tally, arrays: Iterable[str], begun: float
-) -> dict[str, dict[str, Any]]:
-    """The price beside what was; with time and memory in a record of its own."""
-    sizes = [size for array in arrays for size in _objects(job.cube_path / array)]
+    job: Job, told: Price, mine: Tally, shards: Mapping[str, Container[Shard]], begun: float
+) -> None:
+    """Keep the price beside what was, both of this run: a record of its own.
+
+    Parameters
+    ----------
+    job : Job
+    told : Price
+        Of what was left.
+    mine : Tally
+        Of what this run was to make.
+    shards : mapping of str to container of Shard
+        By variable, those that it was to write.
+    begun : float
+        Of the step, on the monotonic clock.
+    """
+    sizes = [
+        size
+        for array, wanted in shards.items()
+        for shard, size in _objects(job.cube_path / array)
+        if shard in wanted
+    ]
     was = {
-        "tasks": total.tasks,
-        "windows": total.windows,
-        "decoded_bytes": total.decoded_bytes,
+        "tasks": mine.tasks,
+        "windows": mine.windows,
+        "decoded_bytes": mine.decoded_bytes,
         "objects": len(sizes),
         "stored_bytes": sum(sizes),
-    }
-    estimated = told.facts()
-    varying = {
         "seconds": round(time.monotonic() - begun, 1),
         "worker_bytes": _peak() if job.recipe.cluster.where == THREADS else None,
     }
-    write_json(
-        job.records.path("price", "cube"), {"estimated": estimated, "was": {**was, **varying}}
-    )
-    lasting = {key: value for key, value in estimated.items() if key not in _VARYING}
-    return {"estimated": lasting, "was": was}
+    write_json(job.records.path("price", "cube"), {"estimated": told.facts(), "was": was})
+
+
+def shards_of(units: Iterable[Unit], store: StoreSpec) -> set[Shard]:
+    """Blocks of time, rows and columns of the shards that units are written to."""
+    edge = store.shard
+    return {
+        (unit.steps.start // store.steps if unit.steps else 0, row, col)
+        for unit in units
+        for row in range(unit.tile.y.start // edge, ceil(unit.tile.y.stop / edge))
+        for col in range(unit.tile.x.start // edge, ceil(unit.tile.x.stop / edge))
+    }
 
 
 def forget_peak() -> None:
@@ -101,9 +140,31 @@ def threads(job: Job) -> int:
     return job.threads if job.recipe.cluster.where == THREADS else 1
 
 
-def _objects(folder: Place) -> list[int]:
-    """Bytes of each object of an array but its metadata."""
+def at_a_time(job: Job) -> int:
+    """Tasks that are made at a time, as far as the recipe says; one on a cluster elsewhere."""
+    return job.threads if job.recipe.cluster.where in (THREADS, PROCESSES) else 1
+
+
+def _objects(folder: Place) -> list[tuple[Shard, int]]:
+    """Each shard of an array, and its bytes."""
     if isinstance(folder, Path):
-        return [f.stat().st_size for f in folder.rglob("c/**/*") if f.is_file()]
-    found = folder.fs.find(folder.path, detail=True)
-    return [said["size"] for path, said in found.items() if not path.endswith("zarr.json")]
+        found = {
+            path.relative_to(folder).as_posix(): path.stat().st_size
+            for path in folder.rglob("c/**/*")
+            if path.is_file()
+        }
+    else:
+        start = len(folder.path.rstrip("/")) + 1
+        listed = folder.fs.find(folder.path, detail=True)
+        found = {
+            path[start:]: said["size"]
+            for path, said in listed.items()
+            if path[start:].startswith("c/")
+        }
+    return [(_shard(key), size) for key, size in found.items()]
+
+
+def _shard(key: str) -> Shard:
+    """Where a shard of an array lies, by its key: c/[time/][band/]y/x."""
+    _, *leading, row, col = key.split("/")
+    return int(leading[0]) if leading else 0, int(row), int(col)

@@ -14,14 +14,16 @@ from geocube_ml.errors import MissingError
 from geocube_ml.files import Place, below, read_json, write_json
 from geocube_ml.files import discard as remove
 from geocube_ml.grid import Tile
-from geocube_ml.price.plan import missing_files, price
+from geocube_ml.price.plan import missing_files
 from geocube_ml.raster import counted
 from geocube_ml.spec.base import digest
 from geocube_ml.spec.period import PeriodSpec, TimeStep
-from geocube_ml.steps.account import Tally, forget_peak, paid, tally, threads
+from geocube_ml.steps.account import Tally, forget_peak, paid, tally
 from geocube_ml.steps.items import reaches_further
 from geocube_ml.steps.job import Job
-from geocube_ml.steps.overviews import Layer, write_overviews
+from geocube_ml.steps.left import Block, layers_of, left_of, priced
+from geocube_ml.steps.nodata import checked_nodata
+from geocube_ml.steps.overviews import write_overviews
 from geocube_ml.steps.radiometry import checked_offsets
 from geocube_ml.steps.tiles import Pixels, Unit
 from geocube_ml.store.coords import CLEAR_ATTRS, CLEAR_FILL, band_attrs, cube_coords
@@ -59,9 +61,10 @@ def _steps(period: Mapping[str, Any] | None) -> tuple[TimeStep, ...]:
 
 
 def plan(job: Job) -> list[str]:
-    """What the step would do."""
+    """What the step would do, of what is not done yet."""
     mosaics = _mosaics(job)
-    return [*price(mosaics, threads(job)).lines(), *missing_files(mosaics)]
+    told = priced(job, mosaics, left_of(job, _all_blocks(job, mosaics)))
+    return [*told.lines(), *missing_files(mosaics)]
 
 
 def run(job: Job) -> dict[str, Any]:
@@ -71,46 +74,45 @@ def run(job: Job) -> dict[str, Any]:
     if gone and job.recipe.unreadable == "stop":
         raise MissingError(gone[0] + " Restore them, or leave their items out.")
     forget_peak()
-    begun, told = time.monotonic(), price(mosaics, threads(job))
+    begun = time.monotonic()
+    for name in mosaics:
+        if not (job.cube_path / name / "zarr.json").exists():
+            job.records.forget_units("cube", f"{name}.")  # removed by hand: none of it counts
+    to_do = left_of(job, _all_blocks(job, mosaics))
+    told = priced(job, mosaics, to_do)
     write_json(job.records.path("price", "cube"), {"estimated": told.facts(), "was": None})
-    said = {name: checked_offsets(job, name, mosaic) for name, mosaic in mosaics.items()}
+    said = {
+        name: checked_offsets(job, name, mosaic)
+        | checked_nodata(job, name, mosaic, told.sources[name].samples)
+        for name, mosaic in mosaics.items()
+    }
     series = [mosaic.steps for mosaic in mosaics.values() if not mosaic.source.sensor.static]
     steps = series[0] if series else ()
     bands = {name: list(mosaic.source.chosen) for name, mosaic in mosaics.items()}
     coords = cube_coords(job.grid, steps, bands)
     title = "; ".join(source.sensor.title or name for name, source in job.recipe.sources.items())
     variables = [v for name, mosaic in mosaics.items() for v in _variables(job, name, mosaic, said)]
-    for name in mosaics:
-        if not (job.cube_path / name / "zarr.json").exists():
-            job.records.forget_units("cube", f"{name}.")  # removed by hand: none of it counts
     job.store.create(variables, coords, attrs={"title": title})
 
-    blocks = [block for name, mosaic in mosaics.items() for block in _blocks(job, name, mosaic)]
-    units = [
-        Unit(tile, block.digest, block.part, block.steps)
-        for block in blocks
-        for tile in job.grid.tiles
-    ]
+    blocks, units = to_do.blocks, to_do.units
     _write(job, blocks, units)
     left_out = {name: _left_out(job, mosaic) for name, mosaic in mosaics.items()}
     listed = {name: {"items_left_out": _listed(found)} for name, found in left_out.items() if found}
     finished = [replace(v, attrs={**v.attrs, **listed.get(v.name, {})}) for v in variables]
     job.store.commit(finished, coords, attrs={"title": title})
-    layers = [Layer(block.part, block.digest, block.names, block.steps) for block in blocks]
-    write_overviews(job, layers, finished, steps, bands)
-    total = tally(job, units)
+    write_overviews(job, layers_of(blocks), finished, steps, bands)
+    total, made = tally(job, units, {unit.name for unit in to_do.left})
+    paid(job, told, made, to_do.shards(job.recipe.store), begun)
     mine = {name: [block for block in blocks if block.source == name] for name in mosaics}
-    arrays = [variable.name for variable in variables]
     return {
         "sources": {name: _facts(mine[name], mosaic, total) for name, mosaic in mosaics.items()},
         "tiles": len(job.grid.tiles),
-        "price": paid(job, told, total, arrays, begun),
         "left_out": {item: n for found in left_out.values() for item, n in found.items()},
         "pixels": int(np.prod(job.grid.shape)),
     }
 
 
-def _write(job: Job, blocks: Sequence[_Block], units: Sequence[Unit]) -> None:
+def _write(job: Job, blocks: Sequence[Block], units: Sequence[Unit]) -> None:
     """Every tile of every block."""
     of_part = {block.part: block for block in blocks}
 
@@ -207,39 +209,25 @@ def _variables(
     return [values, clear] if mosaic.counted else [values]
 
 
-@dataclass(frozen=True)
-class _Block:
-    """One source and the time steps that one shard spans."""
-
-    source: str
-    mosaic: Mosaic
-    """Of these steps."""
-    digest: str
-    part: str
-    """A block that becomes longer is another part."""
-    steps: slice | None
-
-    @property
-    def names(self) -> tuple[str, ...]:
-        """Of its variables."""
-        return (self.source, f"{self.source}_clear") if self.mosaic.counted else (self.source,)
+def _all_blocks(job: Job, mosaics: Mapping[str, Mosaic]) -> list[Block]:
+    return [block for name, mosaic in mosaics.items() for block in _blocks(job, name, mosaic)]
 
 
-def _blocks(job: Job, name: str, mosaic: Mosaic) -> list[_Block]:
+def _blocks(job: Job, name: str, mosaic: Mosaic) -> list[Block]:
     """A source cut into what is written together; all of one that has no time axis."""
     made_by = _digest(job, name)
     if mosaic.source.sensor.static:
-        return [_Block(name, mosaic, made_by, name, None)]
+        return [Block(name, mosaic, made_by, name, None)]
     n, length = len(mosaic.steps), job.recipe.store.steps
     blocks = []
     for start in range(0, n, length):
         steps = slice(start, min(start + length, n))
         part = f"{name}.{mosaic.steps[start].name}.{mosaic.steps[steps.stop - 1].name}"
-        blocks.append(_Block(name, mosaic.during(steps), made_by, part, steps))
+        blocks.append(Block(name, mosaic.during(steps), made_by, part, steps))
     return blocks
 
 
-def _facts(blocks: Sequence[_Block], mosaic: Mosaic, total: Tally) -> dict[str, Any]:
+def _facts(blocks: Sequence[Block], mosaic: Mosaic, total: Tally) -> dict[str, Any]:
     """What became of a source."""
     facts: dict[str, Any] = {
         "items": sum(1 for _ in mosaic.granules),

@@ -10,7 +10,7 @@ import pystac
 from odc.geo.geom import Geometry
 
 from geocube_ml.errors import NoItemsError
-from geocube_ml.files import content_digest, read_json, write_json
+from geocube_ml.files import content_digest, discard, read_json, write_json
 from geocube_ml.items.catalog import find_items, items_digest, pin_items, read_items
 from geocube_ml.items.pin import PinnedItems, whole_items
 from geocube_ml.spec.period import PeriodSpec
@@ -66,17 +66,24 @@ def pinned(job: Job, name: str, area: Geometry | None) -> Found:
     if before == wanted:
         return _kept(job, name)
     if before is None or period is None:
-        found = find_items(source, period, area, job.recipe.storage)
+        found = find_items(source, period, area, job.recipe.storage, leave_out=_leaves_out(job))
     else:
         found = [*read_items(path), *_added(job, source, before["period"], area)]
     digest = items_digest(found)
     if job.dry:
         return Found(found, digest)
+    if fresh and before is None:  # of a recipe that was refused: its pin counts no more
+        discard(known)
+        discard(begun)
     pin_items(found, path)
     write_json(records.path(step, "digest"), {"items": digest, "file": content_digest([path])})
     records.begin(step, wanted, longer)
     write_json(known, where)
     return _kept(job, name)
+
+
+def _leaves_out(job: Job) -> bool:
+    return job.recipe.unreadable == "leave-out"
 
 
 def _kept(job: Job, name: str) -> Found:
@@ -132,6 +139,6 @@ def _added(
         return []
     rest = period.model_copy(update={"start": new[0].start.isoformat()})
     try:
-        return find_items(source, rest, area, job.recipe.storage)
+        return find_items(source, rest, area, job.recipe.storage, leave_out=_leaves_out(job))
     except NoItemsError:  # steps without an item are missing steps, as within a period
         return []

@@ -8,8 +8,6 @@ from functools import cached_property
 from importlib import import_module
 from typing import Any
 
-import pystac
-
 from geocube_ml.cluster import Workers, cores
 from geocube_ml.errors import MissingError, SpecError
 from geocube_ml.files import PARTIAL, Place, discard, is_remote, place, sweep
@@ -153,12 +151,17 @@ class Job:
         StaleTarget
             Items that are pinned were searched for with other conditions.
         """
-        area = (
-            None
-            if self.recipe.grid.like
-            else make_grid(self.recipe.grid, self.recipe.store).lonlat()
-        )
-        return {name: pinned(self, name, area) for name in self.recipe.sources}
+        model, area = self._model, self.grid.lonlat()
+        return {
+            name: model if model and name == self.recipe.like_source else pinned(self, name, area)
+            for name in self.recipe.sources
+        }
+
+    @cached_property
+    def _model(self) -> Found | None:
+        """The items whose grid is taken, searched for everywhere; None where it is stated."""
+        like = self.recipe.like_source
+        return None if like is None else pinned(self, like, None)
 
     def pin_path(self, source: str) -> Place:
         """The pinned items of a source."""
@@ -168,16 +171,8 @@ class Job:
     def grid(self) -> Grid:
         """The grid of the cube."""
         spec = self.recipe.grid
-        return make_grid(spec, self.recipe.store, self._like(spec.like), self.recipe.storage)
-
-    def _like(self, asset: str | None) -> list[pystac.Item]:
-        """The items whose grid is taken: those of the first source that reads the asset."""
-        if asset is None:
-            return []
-        for name, source in self.recipe.sources.items():
-            if asset in source.assets:
-                return list(self.items[name].items)
-        return list(next(iter(self.items.values())).items)
+        items = [] if self._model is None else list(self._model.items)
+        return make_grid(spec, self.recipe.store, items, self.recipe.storage)
 
     @property
     def store(self) -> CubeStore:
@@ -216,8 +211,8 @@ class Job:
     def reread(self) -> None:
         """Look at the inputs anew: a step's results were removed."""
         self.digests.clear()
-        self.__dict__.pop("items", None)
-        self.__dict__.pop("grid", None)
+        for name in ("items", "grid", "_model"):
+            self.__dict__.pop(name, None)
 
     def sweep(self) -> None:
         """Remove what an interrupted run left half-written; only what a run itself writes.

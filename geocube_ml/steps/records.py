@@ -73,12 +73,20 @@ class Records:
             return False
         if grows is not None and grows(before["inputs"], inputs):
             return True
-        after = NAMES[NAMES.index(step) :] if step in NAMES else NAMES
         raise StaleTarget(
             f"{self._out} holds the result of the step `{step}` from another recipe or other "
-            f"inputs: {_difference(before['inputs'], dict(inputs))}. Take another `out:`, or "
-            f"make it anew with: {' '.join(after)} --redo"
+            f"inputs: {_difference(before['inputs'], dict(inputs))} another `out:`, or "
+            f"make it anew with: {' '.join(self._after(step))} --redo"
         )
+
+    def _after(self, step: str) -> list[str]:
+        """A step, and those that were begun after it."""
+        first = step if step in NAMES else NAMES[0]  # items belong to the cube
+        return [
+            name
+            for name in NAMES[NAMES.index(first) :]
+            if name == first or self.path(name, "begun").exists()
+        ]
 
     def finish(self, step: str, inputs_digest: str, facts: Mapping[str, Any]) -> None:
         """Note that a step is done; written after its data."""
@@ -117,14 +125,30 @@ class Records:
 
 
 def _difference(before: dict[str, Any], now: dict[str, Any]) -> str:
-    """The first few values that differ, as a sentence."""
+    """The first few values that differ, and the beginning of what to do."""
+    gone, new = (
+        sorted(one.get("sources", {}).keys() - other.get("sources", {}).keys())
+        for one, other in ((before, now), (now, before))
+    )
+    if gone:
+        instead = f", but {_quoted(new)}, which it lacks" if new else ""
+        return (
+            f"it has {_quoted(gone)}, which the recipe does not name any more{instead}. Sources "
+            f"are added to a cube, not taken away or renamed. Name {_quoted(gone)} again, take"
+        )
     a, b = dict(_leaves(before)), dict(_leaves(now))
     found = [
         f"{key} was {a.get(key, 'not given')}, is {b.get(key, 'not given')}"
         for key in dict.fromkeys([*a, *b])
         if a.get(key) != b.get(key)
     ]
-    return "; ".join(found[:3]) + (f"; and {len(found) - 3} more" if len(found) > 3 else "")
+    return (
+        "; ".join(found[:3]) + (f"; and {len(found) - 3} more" if len(found) > 3 else "") + ". Take"
+    )
+
+
+def _quoted(names: Sequence[str]) -> str:
+    return f"the source{'s' * (len(names) > 1)} " + ", ".join(f"`{name}`" for name in names)
 
 
 def _leaves(value: Any, at: Sequence[str] = ()) -> Iterable[tuple[str, Any]]:

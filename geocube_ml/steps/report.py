@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from typing import Any
 
 import pandas as pd
@@ -11,6 +11,7 @@ import geocube_ml
 from geocube_ml.files import Place, local_copy, read_json
 from geocube_ml.files import discard as remove
 from geocube_ml.report.page import write_report
+from geocube_ml.report.price import price_rows
 from geocube_ml.steps.job import Job
 from geocube_ml.steps.samples import open_samples
 from geocube_ml.store.cube import open_cube
@@ -60,16 +61,6 @@ def discard(job: Job) -> None:
     remove(job.report_path)
 
 
-_PRICE: tuple[tuple[str, str, Callable[[float], str]], ...] = (
-    ("tasks", "tasks", str),
-    ("windows", "windows read", str),
-    ("decoded_bytes", "decoded", lambda n: f"{n / 1e6:.3g} MB"),
-    ("stored_bytes", "stored", lambda n: f"{n / 1e6:.3g} MB"),
-    ("worker_bytes", "memory of a process", lambda n: f"{n / 1e6:.0f} MB"),
-    ("seconds", "time", lambda n: f"{n:.1f} s"),
-)
-
-
 def _facts(job: Job) -> list[tuple[str, str]]:
     recipe = job.recipe
     cube, labels = job.records.facts("cube") or {}, job.records.facts("labels") or {}
@@ -96,13 +87,7 @@ def _facts(job: Job) -> list[tuple[str, str]]:
 def _price(job: Job) -> list[tuple[str, str]]:
     """What the cube was said to take, and what it took."""
     path = job.records.path("price", "cube")
-    said = read_json(path) if path.exists() else {}
-    told, was = said.get("estimated") or {}, said.get("was") or {}
-    return [
-        (f"Cube: {what}", f"{show(told[key])} said before, {show(was[key])} taken")
-        for key, what, show in _PRICE
-        if told.get(key) is not None and was.get(key) is not None
-    ]
+    return price_rows(read_json(path) if path.exists() else {})
 
 
 def _items(sources: Mapping[str, Any]) -> str:

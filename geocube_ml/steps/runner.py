@@ -21,8 +21,27 @@ from distributed import Client
 from rasterio.errors import NotGeoreferencedWarning
 
 from geocube_ml.cluster import open_cluster
-from geocube_ml.errors import FullDisk, GeocubeError, InputError, StorageError, chain
-from geocube_ml.files import LOCK, Place, alone, forget_clients, redacted, storage_error, write_json
+from geocube_ml.errors import (
+    FullDisk,
+    GeocubeError,
+    InputError,
+    MissingError,
+    SpecError,
+    StorageError,
+    chain,
+)
+from geocube_ml.files import (
+    LOCK,
+    Place,
+    alone,
+    discard,
+    forget_clients,
+    names,
+    redacted,
+    storage_error,
+    write_json,
+)
+from geocube_ml.labels.classes import check_labels
 from geocube_ml.sim import make_archive
 from geocube_ml.spec.recipe import Recipe
 from geocube_ml.steps import NAMES
@@ -33,6 +52,7 @@ from geocube_ml.steps.summary import summary
 
 _SOFTWARE = ("geocube-ml", "numpy", "xarray", "dask", "zarr", "rasterio", "torch", "scikit-learn")
 _NO_ROOM = (errno.ENOSPC, errno.EDQUOT)
+_WRONG = (InputError, MissingError, SpecError)  # of what a user gave
 _CACHE_MB = 128
 _SOME_ROOM = 1_000_000  # bytes; GDAL says only that a write failed
 
@@ -120,6 +140,8 @@ def _run(job: Job, chosen: list[str], redo: bool, reporter: Reporter) -> None:
     started = datetime.now(UTC)
     rows: list[dict[str, Any]] = []
     _simulate(job, reporter)
+    if "labels" in chosen:  # else a wrong name of a column is found when the cube is made
+        check_labels(job.labels, job.recipe.storage)
     for name in chosen:
         step = import_module(f"geocube_ml.steps.{name}")
         if redo:
@@ -139,6 +161,9 @@ def _run(job: Job, chosen: list[str], redo: bool, reporter: Reporter) -> None:
                 job.check_lease()
                 job.records.finish(name, job.digests[name], facts)
             except GeocubeError as error:
+                if isinstance(error, _WRONG) and not _left_anything(job, name, step):
+                    # else the recipe that is corrected, as the error says, would be another one
+                    discard(job.records.path(name, "begun"))
                 rows.append({"step": name, "failed": redacted(str(error))})
                 _write_run(job, started, rows)
                 raise
@@ -150,6 +175,13 @@ def _run(job: Job, chosen: list[str], redo: bool, reporter: Reporter) -> None:
     _write_run(job, started, rows)
     for line in summary(job, chosen):
         reporter.say(line)
+
+
+def _left_anything(job: Job, name: str, step: ModuleType) -> bool:
+    """Whether a step that stopped wrote any of its results; items that are pinned are none."""
+    pins = [job.pin_path(source) for source in job.recipe.sources]
+    results = [path for path in step.outputs(job) if path not in pins]
+    return any(path.exists() for path in results) or bool(names(job.records.tiles(name)))
 
 
 _CACHE = "GDAL_CACHEMAX"

@@ -263,7 +263,12 @@ def test_when_a_static_source_has_nothing_no_period_is_told(static):
     with pytest.raises(NoItemsError) as caught:
         find_items(static, YEAR, box(0, 0, 1, 1, "EPSG:4326"))
     said = str(caught.value)
-    assert "has no item of tiny within the grid. Of these collections it has 0 within the" in said
+    assert (
+        "has no item of tiny within the grid (west 0.0000, south 0.0000, east 1.0000, north "
+        "1.0000). Of these collections it has 0 within the grid alone, 7 in all (all: of 2022-01-05"
+        " to 2022-03-10; west 14."
+    ) in said
+    assert "(`grid`), or correct `items.collections`" in said
     assert "period" not in said
 
 

@@ -428,18 +428,37 @@ def test_months_go_by_the_suns_day(tmp_path, write_item, tiny):
 @pytest.mark.parametrize(
     ("more", "period", "area", "said"),
     [
-        ({}, ("2021-01", "2021-12"), None, "7 outside the period 2021-01 to 2021-12"),
-        ({"collections": ["other"]}, None, None, "7 of another collection than other"),
-        ({"max_cloud_cover": 40}, None, None, "7 cloudier than max_cloud_cover 40 %"),
-        ({}, None, box(0, 0, 1, 1, "EPSG:4326"), "7 outside the grid"),
+        (
+            {}, ("2021-01", "2021-12"), None,
+            "7 outside the period 2021-01 to 2021-12 (theirs: 2022-01-05 to 2022-03-10)",
+        ),
+        (
+            {"collections": ["other"]}, None, None,
+            "7 of another collection than other (theirs: tiny)",
+        ),
+        (
+            {"max_cloud_cover": 40}, None, None,
+            "7 cloudier than max_cloud_cover 40 % (theirs: 50 %)",
+        ),
+        (
+            {}, None, box(0, 0, 1, 1, "EPSG:4326"),
+            (
+                "7 outside the grid (west 0.0000, south 0.0000, east 1.0000, north 1.0000) "
+                "(theirs: west 14.9990, south 45.1495, east 15.0132, north 45.1535)"
+            ),
+        ),
         (
             {"max_cloud_cover": 40},
             ("2022-03", "2022-12"),
             AREA,
-            "5 outside the period 2022-03 to 2022-12, then 2 cloudier than max_cloud_cover 40 %",
+            (
+                "5 outside the period 2022-03 to 2022-12 (theirs: 2022-01-05 to 2022-01-25), then "
+                "2 cloudier than max_cloud_cover 40 % (theirs: 50 %). Widen one of these filters "
+                "in the recipe (`period`, `items.max_cloud_cover`)"
+            ),
         ),
     ],
-)
+)  # fmt: skip
 def test_when_nothing_is_left_each_filter_says_how_many_it_removed(
     folder, more, period, area, said
 ):

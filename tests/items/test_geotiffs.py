@@ -14,7 +14,14 @@ from hypothesis import strategies as st
 from odc.geo.geobox import GeoBox
 from odc.geo.geom import box
 
-from geocube_ml.errors import InputError, MissingError, NoItemsError, ReadError, SpecError
+from geocube_ml.errors import (
+    InputError,
+    MissingError,
+    NoItemsError,
+    ReadError,
+    SpecError,
+    UnplacedError,
+)
 from geocube_ml.items.catalog import find_items, items_digest, pin_items, read_items
 from geocube_ml.items.geotiffs import geotiff_items
 from geocube_ml.items.item import footprint_bounds, solar_day, stated_geobox
@@ -331,6 +338,31 @@ def test_a_file_without_a_crs_is_named(tmp_path):
     write(tmp_path / "a.tif", crs="")
     with pytest.raises(InputError, match=r"Item a, asset image: .*a.tif has no CRS"):
         find_items(source_of(tmp_path, "{id}.tif", static=True), None)
+
+
+def test_a_file_that_cannot_be_placed_is_listed_where_others_are_if_it_is_to_be_left_out(tmp_path):
+    east = GeoBox((8, 12), GRID.transform * Affine.translation(300, 0), "EPSG:32633")
+    write(tmp_path / "a.tif")
+    write(tmp_path / "b.tif", crs="")
+    write(tmp_path / "c.tif", east).write_bytes(b"II*\0 cut short")
+    write(tmp_path / "d.tif", east)
+    source = source_of(tmp_path, "{id}.tif", static=True)
+    with pytest.raises(UnplacedError, match=r"Item b, asset image: .*b.tif has no CRS"):
+        find_items(source, None)
+    found = {item.id: item for item in find_items(source, None, leave_out=True)}
+    assert sorted(found) == ["a", "b", "c", "d"]
+    (west, south, _, north), (_, _, far, _) = found["a"].bbox, found["d"].bbox
+    for name in ("b", "c"):
+        assert stated_geobox(found[name], "image") is None
+        assert found[name].bbox == pytest.approx([west, south, far, north], abs=1e-4)
+    pin_items(list(found.values()), tmp_path / "pin.parquet")
+    assert items_digest(read_items(tmp_path / "pin.parquet")) == items_digest(found.values())
+
+
+def test_a_folder_of_which_no_file_can_be_placed_is_refused_in_any_case(tmp_path):
+    write(tmp_path / "a.tif", crs="")
+    with pytest.raises(UnplacedError, match="has no CRS"):
+        find_items(source_of(tmp_path, "{id}.tif", static=True), None, leave_out=True)
 
 
 def test_a_folder_that_is_not_there_and_a_web_site_are_refused(tmp_path):

@@ -8,7 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as npst
 
-from geocube_ml.kernels.composite import _BLOCK, _exchanges, clear_mean, clear_median
+from geocube_ml.kernels.composite import _STRIP, _exchanges, clear_mean, clear_median
 
 NODATA = {"uint8": 255, "uint16": 0, "int16": -9999, "float32": -1.0}
 
@@ -152,7 +152,7 @@ def test_nan_that_is_not_clear_takes_no_part(method):
 
 def test_pixels_beyond_one_block_are_not_forgotten():
     rng = np.random.default_rng(1)
-    values = rng.integers(0, 65_536, (5, 2, _BLOCK // 2 + 3)).astype("uint16")
+    values = rng.integers(0, 65_536, (5, 2, _STRIP // 2 + 3)).astype("uint16")
     clear = np.ones(values.shape, bool)
     np.testing.assert_array_equal(clear_median(values, clear, 0), np.median(values, axis=0))
     np.testing.assert_array_equal(clear_mean(values, clear, 0), np.rint(values.mean(axis=0)))
@@ -179,8 +179,6 @@ def test_the_exchanges_bring_the_middle_of_every_sequence_of_zeros_and_ones(n, b
     places = [at, at + 1] if both and n > 1 else [at]
     planes = (np.arange(2**n)[None] >> np.arange(n)[:, None]) & 1
     want = np.sort(planes, axis=0)[places]
-    for i, j, smaller, larger in _exchanges(n, tuple(places)):
-        low, high = np.sort(planes[[i, j]], axis=0)
-        planes[i] = low if smaller else -1  # never looked at again
-        planes[j] = high if larger else -1
+    for i, j in _exchanges(n, tuple(places)):
+        planes[i], planes[j] = np.sort(planes[[i, j]], axis=0)
     assert (planes[places] == want).all()

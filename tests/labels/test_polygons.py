@@ -10,12 +10,15 @@ import shapely
 from geocube_ml.errors import InputError, MissingError
 from geocube_ml.grid import Grid, make_grid
 from geocube_ml.items.catalog import find_items
+from geocube_ml.labels.classes import check_labels
 from geocube_ml.labels.polygons import read_labels
 from geocube_ml.labels.raster import rasterize_labels
+from geocube_ml.labels.vector import read_values, read_vector
 from geocube_ml.spec.grid import GridSpec, StoreSpec
 from geocube_ml.spec.labels import PALETTE, ClassSpec, LabelsSpec
 from geocube_ml.spec.recipe import PeriodSpec
 from geocube_ml.spec.source import ItemsSpec, SensorSpec, SourceSpec
+from geocube_ml.spec.storage import StorageSpec
 
 
 def reasons(labels):
@@ -81,6 +84,43 @@ def test_several_layers_are_named(tmp_path, square, grid):
     assert labels.classes.names == ("b",)
 
 
+@pytest.mark.parametrize("name", ["l.gpkg", "l.geojson", "l.parquet", "l.shp"])
+@pytest.mark.parametrize(
+    ("change", "said"),
+    [
+        ({"class_column": "croop"}, r"no column 'croop'; it has .*crop\. Did you mean 'crop'"),
+        ({"classes": ("c",)}, r"no value of 'crop' is a class .*knows c; the file has a, b\."),
+        ({"classes": ("a", "c", "d")}, r"no polygon of c, d: 'crop' holds a, b\. .*`values`"),
+        ({"path": "nowhere.gpkg"}, r"no label file"),
+    ],
+)
+def test_what_a_file_alone_tells_is_refused_without_a_grid(write, square, name, change, said):
+    spec = write([square(0, 0), square(200, 0)], ["a", "b"], name)
+    check_labels(spec)
+    with pytest.raises((InputError, MissingError), match=said):
+        check_labels(LabelsSpec(**spec.model_dump() | change))
+    if "d" in change.get("classes", ()):
+        check_labels(LabelsSpec(**spec.model_dump() | change | {"empty_class": "drop"}))
+
+
+def test_a_check_and_a_reading_say_the_same_of_a_file_without_a_crs_or_features(
+    tmp_path, write, square, grid
+):
+    bare = write([square(0, 0)], ["a"], "l.parquet", crs=None)
+    gpd.GeoDataFrame({"crop": []}, geometry=[], crs="EPSG:32633").to_file(tmp_path / "l.gpkg")
+    pd.DataFrame({"crop": ["a"]}).to_parquet(tmp_path / "table.parquet")
+    empty = LabelsSpec(path=str(tmp_path / "l.gpkg"), class_column="crop")
+    table = LabelsSpec(path=str(tmp_path / "table.parquet"), class_column="crop")
+    for spec, said in (
+        (bare, "has no CRS"),
+        (empty, "no features"),
+        (table, "be read as polygons"),
+    ):
+        for look in (check_labels, lambda spec: read_labels(spec, grid)):
+            with pytest.raises(InputError, match=said):
+                look(spec)
+
+
 # -- classes --------------------------------------------------------------------------------
 
 
@@ -103,8 +143,10 @@ def test_a_column_that_is_not_there_is_named_with_those_that_are(write, square, 
 @pytest.mark.parametrize("name", ["l.parquet", "l.gpkg"])
 def test_class_values_of_any_type_are_texts(write, square, grid, name, values, classes, lost):
     shapes = [square(200 * i, 0) for i in range(4)]
-    labels = read_labels(write(shapes, values, name), grid)
+    spec = write(shapes, values, name)
+    labels = read_labels(spec, grid)
     assert labels.classes.names == classes
+    assert read_values(spec, StorageSpec()) == read_vector(spec, StorageSpec())["class"].tolist()
     assert labels.losses["reason"].tolist() == ["the class has no name"] * lost
     assert labels.frame["feature"].tolist() == sorted(set(range(4)) - set(labels.losses["feature"]))
 

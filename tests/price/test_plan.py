@@ -1,5 +1,6 @@
 """The price of a cube is what a run pays."""
 
+import re
 from dataclasses import replace
 
 import numpy as np
@@ -9,10 +10,14 @@ from odc.geo.geobox import GeoBox
 
 from geocube_ml.cube import observe, scenes
 from geocube_ml.cube.mosaic import make_mosaic
+from geocube_ml.errors import ReadError
 from geocube_ml.grid import Grid
 from geocube_ml.items.catalog import find_items
 from geocube_ml.price import reach, sampled
+from geocube_ml.price import trial as trials
+from geocube_ml.price.duration import Stage
 from geocube_ml.price.memory import worker_bytes
+from geocube_ml.price.parts import Part
 from geocube_ml.price.plan import missing_files, price
 from geocube_ml.price.reads import Near, busiest, reads_of
 from geocube_ml.raster import counted
@@ -23,6 +28,7 @@ from geocube_ml.spec.period import PeriodSpec
 from geocube_ml.spec.sensor import SensorSpec
 from geocube_ml.spec.source import ItemsSpec, SourceSpec
 from geocube_ml.spec.storage import StorageSpec
+from geocube_ml.store.cube import CubeStore, Variable
 
 PERIOD = PeriodSpec(start="2022-01", end="2022-04")
 
@@ -96,6 +102,7 @@ def run(mosaic):
 def test_what_is_read_and_what_is_spared_is_the_price(cloudless, asked, more):
     mosaic = mosaic_of(cloudless, **more)
     counts, written = run(mosaic)
+    done = list(asked)
     told = price({"s2": mosaic})
     assert told.sources["s2"].exact
     assert told.write_bytes == written
@@ -111,7 +118,7 @@ def test_what_is_read_and_what_is_spared_is_the_price(cloudless, asked, more):
             planned += [(granule.hrefs[read.asset], window, *how) for granule in near]
     assert told.windows == len(planned)
     spared = list(planned)
-    for one in asked:
+    for one in done:
         spared.remove(one)  # what was read was planned, and once
     left = sum(cost(read_header(href), *how).decoded_bytes for href, *how in spared)
     assert counts.decoded_bytes + left == told.decoded_bytes
@@ -122,8 +129,9 @@ def test_masks_are_read_in_any_case(tiny, asked):
     period = PeriodSpec(start="2022-01", end="2022-03")
     mosaic = make_mosaic(find_items(source, period), source, tiny.grid, period)
     counts, _ = run(mosaic)
+    read = len(asked)
     told = price({"s2": mosaic}).sources["s2"]
-    assert len(asked) == told.masks.windows
+    assert read == told.masks.windows
     assert counts.decoded_bytes == told.masks.decoded_bytes
 
 
@@ -182,19 +190,18 @@ def test_a_raster_in_another_crs_takes_memory_whether_or_not_items_say_so(cloudl
 
 def test_the_lines_are_for_people(cloudless):
     *lines, memory, duration = price({"s2": mosaic_of(cloudless)}, threads=2).lines()
+    files, tried, written = lines.pop(3), lines.pop(3), lines.pop()
     assert lines == [
         "s2: 4 items of 3 days in 4 time steps",
         "  at most 72 windows of rasters to read, 25.2 MB decoded in 56 blocks",
         "  of these 24 masks in any case, 4.19 MB",
-        lines[3],
-        "  told from 9 headers of 3 items, as if all were alike",
         "8 tiles, 16 tasks",
-        lines[6],
     ]
-    assert lines[3].startswith("  from the disk at most about ")
-    assert lines[6].startswith("164 kB to write in at most 32 objects, about ")
+    assert files.startswith("  from the disk at most about ")
+    assert tried.startswith("  told from 9 headers of 3 items, as if all were alike, and 2 windows")
+    assert written.startswith("164 kB to write in at most 32 objects, about ")
     assert memory.endswith("of memory for a process of 2 threads")
-    assert duration.startswith("roughly ")
+    assert re.match("about .* seconds, 2 tasks at a time, by windows made for trial;", duration)
 
 
 def test_sources_are_added_up(cloudless):
@@ -229,3 +236,76 @@ def test_a_plan_asks_for_each_header_once_and_not_for_long(cloudless, monkeypatc
     assert len(given) == 1 + 3 * 3  # whether there is any, then each asset of three items
     assert {storage.attempts for storage in given} == {1}
     assert max(storage.deadline_s for storage in given) < StorageSpec().deadline_s
+
+
+def test_only_what_is_left_is_counted(cloudless):
+    """One of two blocks is there, of the other three of eight tiles."""
+    mosaic = mosaic_of(cloudless)
+    first, second = mosaic.during(slice(0, 3)), mosaic.during(slice(3, 4))
+    tiles = mosaic.grid.tiles
+    some = price({"s2": mosaic}, left={"s2": [Part(first, tiles[3:])]}, done={"s2": 11})
+    rest = price({"s2": mosaic}, left={"s2": [Part(first, tiles[:3]), Part(second, tiles)]})
+    every = price({"s2": mosaic})
+    assert (some.tasks, rest.tasks, every.tasks) == (5, 11, 16)
+    for name in ("windows", "decoded_bytes", "write_bytes", "objects"):
+        assert getattr(some, name) + getattr(rest, name) == getattr(every, name)
+    lines = some.lines()
+    assert lines[0] == "s2: 4 items of 3 days in 3 time steps, for 5 of 16 tasks"
+    assert "8 tiles; 11 of 16 tasks are done, 5 left" in lines
+
+
+def test_what_is_done_takes_nothing(cloudless):
+    mosaic = mosaic_of(cloudless)
+    told = price({"s2": mosaic}, left={"s2": []}, done={"s2": 16})
+    assert (told.tasks, told.windows, told.decoded_bytes, told.write_bytes) == (0, 0, 0, 0)
+    assert told.stored_bytes == 0
+    lines = told.lines()
+    assert lines[:2] == ["s2: is there", "8 tiles; 16 of 16 tasks are done, 0 left"]
+    assert told.sources["s2"].samples.opened == 9  # what is told of files stays the same
+
+
+def test_stored_bytes_are_those_of_windows_that_are_made(cloudless, tmp_path):
+    """Noise from 1 to 8999 has 13.1 of 16 bits; half of the pixels of a month have no scene."""
+    mosaic = mosaic_of(cloudless, masked=False)
+    store = CubeStore(tmp_path / "cube.zarr", mosaic.grid)
+    variables = [
+        Variable("s2", ("time", "band", "y", "x"), (4, 2, 64, 128), "uint16", 0, {}),
+        Variable("clear", ("time", "y", "x"), (4, 64, 128), "uint8", 0, {}),
+    ]
+    store.create(variables, {}, "test")
+    for tile in mosaic.grid.tiles:
+        values, count = mosaic.read(range(4), range(2), tile.y, tile.x)
+        for steps in (slice(0, 3), slice(3, 4)):
+            store.write(tile, {"s2": values[steps], "clear": count[steps]}, "test", steps)
+    stored = sum(p.stat().st_size for p in (tmp_path / "cube.zarr").rglob("c/**/*") if p.is_file())
+    told = price({"s2": mosaic})
+    assert told.sources["s2"].trial is not None
+    assert told.stored_bytes == pytest.approx(stored, rel=0.25)
+
+
+def test_where_no_window_can_be_made_sizes_are_told_as_of_the_files(cloudless, monkeypatch):
+    def damaged(*args, **kwargs):
+        raise ReadError("damaged")
+
+    monkeypatch.setattr(observe, "read_onto", damaged)
+    told = price({"s2": mosaic_of(cloudless)})
+    assert told.sources["s2"].trial is None
+    assert told.stored_bytes > 0
+    assert told.seconds > 0
+    assert "if it compresses as what is read" in "".join(told.lines())
+    assert "by usual rates" in told.lines()[-1]
+
+
+def test_a_duration_is_of_whole_rounds_of_tasks():
+    """Five tasks of two seconds each."""
+    stage = Stage(5, 10.0)
+    assert [stage.lasts(n) for n in (1, 2, 4, 5, 9)] == [10, 6, 4, 2, 2]
+
+
+def test_a_store_is_asked_for_few_rasters(cloudless, monkeypatch):
+    monkeypatch.setattr(trials, "is_remote", lambda _: True)
+    monkeypatch.setattr(trials, "_OPENS", {True: 3, False: 200})
+    told = price({"s2": mosaic_of(cloudless)})
+    tried = told.sources["s2"].trial
+    assert len(tried.windows) == 2
+    assert all(0 < one.opens <= 3 for one in tried.windows)

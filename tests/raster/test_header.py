@@ -148,3 +148,22 @@ def test_layouts_are_forgotten_where_there_are_many(monkeypatch, tmp_path):
     assert len(layouts._kept) == 5  # one weighs as much as 200 blocks
     assert layouts.get((0,)) == (False, None)
     assert layouts.get((19,)) == (True, None)
+
+
+@pytest.mark.parametrize("stated", [None, 7])
+def test_a_coarse_look_has_nodata_where_a_mask_hides_what_is_there(tmp_path, stated):
+    valid = np.full((64, 64), 255, "uint8")
+    valid[:, 32:] = 0
+    profile = {"driver": "GTiff", "width": 64, "height": 64, "count": 2, "dtype": "uint8"}
+    with (
+        rasterio.Env(GDAL_TIFF_INTERNAL_MASK=True),
+        rasterio.open(tmp_path / "a.tif", "w", nodata=stated, **profile) as dst,
+    ):
+        dst.write(np.full((2, 64, 64), 5, "uint8"))
+        dst.write_mask(valid)
+    got, nodata = read_overview(str(tmp_path / "a.tif"), 16, (1, 2), nodata=9)
+    assert nodata == (9 if stated is None else stated)
+    assert (got[:, :, :8] == 5).all()
+    assert (got[:, :, 8:] == nodata).all()
+    if stated is None:
+        assert (read_overview(str(tmp_path / "a.tif"), 16)[0] == 5).all()  # nothing can say it

@@ -4,8 +4,11 @@ import logging
 import shutil
 import ssl
 import subprocess
+import threading
+import time
 import traceback
 import urllib.parse
+from collections import Counter
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 
@@ -121,6 +124,32 @@ def test_any_mixture_of_faults_is_survived(web, right, seed):
     faults = ["slow_down", "too_many", "reset", "lost", "reset_body", "truncated"]
     with web.faults(0.4, faults=faults, at_most=2, seed=seed):
         right(read(f"{web.url}/a.tif?{seed}", StorageSpec(attempts=8, deadline_s=20)))
+
+
+def test_one_file_is_opened_by_one_thread_at_a_time_and_two_at_once(web, cog, right, monkeypatch):
+    """GDAL looks up masks under Python's lock, and would wait there for another's request."""
+    (web.folder / "b.tif").write_bytes(cog)
+    opened, inside, most = rasterio.open, Counter(), Counter()
+    both = threading.Barrier(2)
+
+    def slowly(path, *args, **kwargs):
+        inside[path] += 1
+        most[path] = max(most[path], inside[path])
+        if not most["met"]:
+            both.wait(60)  # of a.tif and b.tif; of two threads at one file it would break
+            most["met"] = 1
+        time.sleep(0.02)
+        try:
+            return opened(path, *args, **kwargs)
+        finally:
+            inside[path] -= 1
+
+    monkeypatch.setattr(remote.rasterio, "open", slowly)
+    with ThreadPoolExecutor(6) as pool:
+        names = [f"{web.url}/{name}.tif" for name in "ab" * 6]
+        for got in pool.map(read, names):
+            right(got)
+    assert [most[f"/vsicurl/{name}"] for name in names[:2]] == [1, 1]
 
 
 @pytest.mark.parametrize("fault", ["slow_down", "reset", "truncated"])

@@ -9,9 +9,13 @@ from affine import Affine
 from odc.geo.geobox import GeoBox
 
 from geocube_ml.cube.mosaic import make_mosaic
+from geocube_ml.cube.radiometry import examine
 from geocube_ml.grid import Grid
 from geocube_ml.price.plan import price
+from geocube_ml.price.requests import looked
+from geocube_ml.price.sampled import sample
 from geocube_ml.raster import counted, write_cog
+from geocube_ml.spec.composite import MedianSpec, MedoidSpec
 from geocube_ml.spec.grid import StoreSpec
 from geocube_ml.spec.period import PeriodSpec
 from geocube_ml.spec.sensor import SensorSpec
@@ -66,10 +70,17 @@ def items(s3, tmp_path_factory):
 
 
 @pytest.mark.parametrize(
-    ("tile", "off"), [(256, 40), (768, 0)], ids=["several runs", "whole rasters"]
+    ("tile", "off", "grow", "composite"),
+    [
+        (256, 40, 0, MedianSpec()),
+        (768, 0, 0, MedianSpec()),
+        (256, 40, 30, MedianSpec()),
+        (256, 40, 0, MedoidSpec()),
+    ],
+    ids=["several runs", "whole rasters", "masks that are grown", "bands together"],
 )
 def test_requests_and_bytes_are_about_what_the_price_says(
-    items, s3, s3_faults, monkeypatch, tile, off
+    items, s3, s3_faults, monkeypatch, tile, off, grow, composite
 ):
     edge = 2 * tile if off else tile
     for name, value in s3.behind(s3_faults.url).env.items():
@@ -78,8 +89,10 @@ def test_requests_and_bytes_are_about_what_the_price_says(
         (edge, edge), Affine(10, 0, LEFT + 10 * off, 0, -10, TOP - 10 * off), "EPSG:32633"
     )
     grid = Grid(geobox, StoreSpec(chunk=64, shard=tile, tile=tile))
-    source = SourceSpec(sensor=SENSOR, items=ItemsSpec(catalog="not asked"))
-    mosaic = make_mosaic(items, source, grid, PERIOD)
+    mask = SENSOR.mask[0].model_copy(update={"grow": grow})
+    sensor = SENSOR.model_copy(update={"mask": (mask,)})
+    source = SourceSpec(sensor=sensor, items=ItemsSpec(catalog="not asked"))
+    mosaic = make_mosaic(items, source, grid, PERIOD, composite=composite)
     told = price({"s2": mosaic})
     s3_faults.clear()
     with counted() as counts:
@@ -90,3 +103,22 @@ def test_requests_and_bytes_are_about_what_the_price_says(
     assert told.fetched.requests == pytest.approx(len(gets), rel=0.25)
     assert told.fetched.bytes == pytest.approx(sum(entry.sent for entry in gets), rel=0.25)
     assert told.sources["s2"].samples.opened == 9
+
+
+def test_looks_at_offsets_take_what_the_price_says(items, s3, s3_faults, monkeypatch):
+    """Here at red alone: the mask has no classes, and `swir` is no name that tells."""
+    for name, value in s3.behind(s3_faults.url).env.items():
+        monkeypatch.setenv(name, value)
+    geobox = GeoBox((256, 256), Affine(10, 0, LEFT, 0, -10, TOP), "EPSG:32633")
+    sensor = SENSOR.model_copy(update={"offset": "sentinel-2-boa"})
+    source = SourceSpec(sensor=sensor, items=ItemsSpec(catalog="not asked"))
+    for item in items:
+        item.properties["s2:processing_baseline"] = "04.00"
+    mosaic = make_mosaic(items, source, Grid(geobox, StoreSpec(tile=512)), PERIOD)
+    told = looked(mosaic, sample(mosaic), len(items), http=False)
+    s3_faults.clear()
+    for granule in mosaic.granules:
+        examine(granule.id, granule.hrefs, source, granule.offset, mosaic.storage)
+    gets = [entry for entry in s3_faults.log if entry.kind == "get" and entry.status < 300]
+    assert told.requests == pytest.approx(len(gets), rel=0.25)
+    assert told.bytes == pytest.approx(sum(entry.sent for entry in gets), rel=0.25)

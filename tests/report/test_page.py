@@ -310,7 +310,10 @@ def test_each_source_is_told_with_how_it_was_made(tmp_path):
         "long_name": "Sentinel-2",
         "radiometry_evidence": "3 items: baseline 05.11",
     }
-    cube["dem"].attrs["add_offset"] = -7.0
+    cube["dem"].attrs |= {
+        "add_offset": -7.0, "units_slope": "degree",
+        "files_nodata": "-1 (band elevation), stored as -32768",
+    }  # fmt: skip
     recipe = recipe_of(
         {"s2": OPTICAL, "dem": TERRAIN},
         period={"start": "2023-10", "end": "2024-09"}, composite="geomedian",
@@ -329,9 +332,10 @@ def test_each_source_is_told_with_how_it_was_made(tmp_path):
         assert said in optical
     for said in (
         "Kind static, without a time axis Bands elevation, slope Stored as int16, nodata -32768,",
-        "nodata -32768, value = 1 × count − 7 Units m Composite geomedian",
+        "nodata -32768, value = 1 × count − 7 Units m; slope in degrees Composite geomedian",
         "Masks none: every observation with data counts",
         "Derived slope in degrees",
+        "Files nodata -1 (band elevation), stored as -32768",
     ):
         assert said in terrain
     assert len(page.images) == 3 + 1 + 2  # a picture of the DEM, beside the usual ones

@@ -122,13 +122,14 @@ def test_static_bands_are_the_axis_of_a_source_without_time():
     """Counted by hand: two bands, two samples of one class and one of another."""
     samples = samples_of([[[1000, 3000]]] * 3, ("red", "nir"), ["2024-01-01"], [0, 0, 1])
     dem = (("sample", "dem_band"), np.int16([[10, 1], [30, -1], [50, 3]]),
-           {"nodata": -1, "units": "m", "add_offset": 100.0})  # fmt: skip
+           {"nodata": -1, "units": "m", "units_slope": "degree", "add_offset": 100.0})  # fmt: skip
     ndvi, height = quantities(
         samples.assign(dem=dem).assign_coords(dem_band=["elevation", "slope"]), 2
     )
     assert (ndvi.source, ndvi.name) == ("s2", "NDVI")
     assert (height.source, height.name, height.units) == ("dem", "", "m")
     assert height.axis == ("elevation", "slope")
+    assert height.band_units == ("m", "degrees")
     assert height.spreads[0].mean.tolist() == [120, 101]
     assert height.spreads[1].mean.tolist() == [150, 103]
     assert height.spreads[0].count == 2

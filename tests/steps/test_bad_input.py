@@ -89,6 +89,39 @@ def test_a_missing_file_is_said_before_anything_is_written(recipe, copied, tmp_p
     assert not (tmp_path / "out/cube.zarr").exists()
 
 
+@pytest.mark.parametrize(
+    ("change", "said"),
+    [
+        ({"labels.class_column": "clas"}, "Did you mean 'class'?"),
+        ({"labels.classes": [{"name": "banana"}]}, "no value of 'class' is a class"),
+        ({"labels.path": "nowhere.gpkg"}, "no label file"),
+    ],
+)
+def test_labels_are_looked_at_before_the_cube_is_made(recipe, tmp_path, capsys, change, said):
+    path = recipe(change)
+    assert said in refused(path, capsys)
+    assert not (tmp_path / "out/records").exists()
+    assert main([str(path), "cube"]) == 0  # it has no use for them
+
+
+def test_a_source_that_is_not_named_any_more_is_told_by_its_name(recipe, values, tmp_path, capsys):
+    one, other = ({**values["sources"]["s2"], "bands": [band]} for band in ("red", "nir"))
+    alone = {"labels": None, "evaluate": None}
+    assert main([str(recipe({**alone, "sources": {"s2": one, "infra": other}}))]) == 0
+    capsys.readouterr()
+    gone = refused(recipe({**alone, "sources": {"s2": one}}), capsys)
+    assert "it has the source `infra`, which the recipe does not name any more. " in gone
+    assert (
+        "Name the source `infra` again, take another `out:`, or make it anew with: cube --redo"
+        in gone
+    )
+    renamed = refused(recipe({**alone, "sources": {"s2": one, "infrared": other}}), capsys)
+    assert "does not name any more, but the source `infrared`, which it lacks" in renamed
+    for said in (gone, renamed):
+        assert "not taken away or renamed" in said
+        assert len(said) < 500
+
+
 def test_labels_outside_the_cube_say_where_both_lie(recipe, tmp_path, capsys):
     path = tmp_path / "far.gpkg"
     gpd.GeoDataFrame(
@@ -198,3 +231,15 @@ def test_an_unknown_step_and_contradicting_options_are_refused(recipe, capsys):
 
 def test_a_recipe_that_is_not_there(tmp_path, capsys):
     assert "no file" in refused(tmp_path / "nope.yaml", capsys)
+
+
+def test_a_recipe_that_is_corrected_as_an_error_says_goes_on(recipe, copied, capsys):
+    """What stopped before anything was written left nothing to be made anew."""
+    gone = sorted(copied.glob("cogs/*/B04.tif"))[3]
+    gone.unlink()
+    items = {"catalog": str(copied / "items")}
+    assert "leave their items out" in refused(recipe({"sources.s2.items": items}), capsys, "cube")
+    without = {"sources.s2.items": items | {"exclude": [gone.parent.name]}}
+    assert main([str(recipe(without)), "cube"]) == 0
+    assert "inset_m" in refused(recipe({**without, "labels.inset_m": 200}), capsys, "labels")
+    assert main([str(recipe(without)), "labels"]) == 0

@@ -44,6 +44,10 @@ def slovenia(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, list[str]]
     out = tmp_path_factory.mktemp("slovenia")
     with pytest.MonkeyPatch.context() as patch:
         recipe = catalogued("slovenia", "slovenia_s2_ndvi", out, patch)
+        quick = {"tempcnn": {"epochs": 10}, "forest": {"trees": 40}}  # of 40 and 200
+        assert set(quick) == set(recipe.models)
+        models = {k: spec.model_copy(update=quick[k]) for k, spec in recipe.models.items()}
+        recipe = recipe.model_copy(update={"models": models})
         lines = Lines()
         run_recipe(recipe, reporter=lines)
     return out, lines.lines

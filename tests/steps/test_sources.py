@@ -40,8 +40,9 @@ def rasters(archive, tmp_path_factory):
         path = folder / name
         path.parent.mkdir(exist_ok=True)
         with rasterio.open(
-            path, "w", driver="GTiff", count=len(values), dtype=values.dtype, nodata=nodata, **place
-        ) as dst:
+            path, "w", driver="GTiff", count=len(values), dtype=values.dtype, nodata=nodata,
+            interleave="pixel", compress="deflate", **place,
+        ) as dst:  # fmt: skip
             dst.write(values)
 
     height = 300 + 5 * truth + rng.normal(0, 1, truth.shape)
@@ -101,6 +102,7 @@ def test_a_run_of_a_series_a_radar_and_a_terrain(values, run, rasters, capsys):
     out, path = run({**values["sources"], "dem": terrain, "s1": {"sensor": RADAR, "items": radar}})
     assert finished(out) == list(STEPS)
     cube = open_cube(out / "cube.zarr")
+    assert {"s2", "s2_clear", "s1", "dem", "label", "class", "prob"} <= set(cube)
     assert cube["s1"].dims == ("time", "s1_band", "y", "x")
     assert cube["dem"].dims == ("dem_band", "y", "x")
     fit = read_json(out / "models/forest/bundle.json")["fit"]
@@ -120,10 +122,12 @@ def test_a_run_without_a_time_axis(still):
     cube = open_cube(out / "cube.zarr", chunks=None)
     assert "time" not in cube.dims
     assert cube.sizes["spectrum_band"] == 200
+    assert cube["spectrum"].attrs["scale_factor"] == 1e-4
     unknown = [(cube[name] == nodata).all(f"{name}_band").values
                for name, nodata in (("spectrum", -32768), ("dem", -9999))]  # fmt: skip
     dark = np.logical_and(*unknown)
     assert dark.any()
+    assert not dark.all()
     np.testing.assert_array_equal(cube["class"].values == 255, dark)
     with rasterio.open(out / "export/small_class.tif") as src:
         np.testing.assert_array_equal(src.read(1), cube["class"].values)

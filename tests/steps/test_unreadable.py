@@ -9,6 +9,8 @@ from typing import NamedTuple
 
 import numpy as np
 import pytest
+import rasterio
+import yaml
 
 from geocube_ml.cube.mosaic import make_mosaic
 from geocube_ml.files import read_json
@@ -252,3 +254,65 @@ def test_tiles_that_failed_come_last_in_the_next_run(recipe, copied, tmp_path, c
     assert main([str(path), "cube"]) == 3
     assert "could not be made, the others are written" in capsys.readouterr().err
     assert {record.stem for record in records.iterdir()} == TILES - set(failed)
+
+
+def without_crs(path: Path) -> None:
+    """Write a raster anew, as it is but for its CRS."""
+    with rasterio.open(path) as src:
+        values, profile = src.read(), src.profile
+    del profile["crs"]
+    path.unlink()
+    with rasterio.open(path, "w", **profile) as dst:
+        dst.write(values)
+
+
+def test_a_raster_that_does_not_say_where_it_lies_is_left_out_as_others(
+    recipe, copied, tmp_path, capsys
+):
+    bare = by_size(copied, "B11")[0]
+    without_crs(bare)
+    items = {"sources.s2.items": {"catalog": str(copied / "items")}}
+    assert main([str(recipe(items)), "cube"]) == 3
+    said = capsys.readouterr().err
+    assert f"(tried once): Item {bare.parent.name}, asset B11: {bare} has no CRS" in said
+
+    assert main([str(recipe({**items, "unreadable": "leave-out"})), "cube"]) == 0
+    (entries,) = {tuple(map(str, some)) for some in left_out(tmp_path / "out").values()}
+    assert len(entries) == 1
+    assert "has no CRS" in entries[0]
+    listed = open_cube(tmp_path / "out/cube.zarr")["s2"].attrs["items_left_out"]
+    assert listed.startswith(f"{bare.parent.name} (")
+
+
+@pytest.mark.parametrize("harm", [without_crs, cut_short])
+def test_a_plain_file_that_cannot_be_placed_is_left_out_as_others(tmp_path, capsys, harm):
+    folder = tmp_path / "files"
+    folder.mkdir()
+    for name, left in (("a", 0), ("b", 320), ("c", 160)):
+        place = rasterio.transform.from_origin(500_000 + left, 5_000_000, 10, 10)
+        with rasterio.open(
+            folder / f"{name}.tif", "w", driver="GTiff", width=32, height=32, count=1, nodata=0,
+            dtype="uint16", crs="EPSG:32633", transform=place,
+        ) as dst:  # fmt: skip
+            dst.write(np.full((1, 32, 32), 7, "uint16"))
+    harm(folder / "c.tif")
+    if harm is cut_short:
+        (folder / "c.tif").write_bytes((folder / "c.tif").read_bytes()[:100])
+    recipe = {
+        "name": "plain", "out": str(tmp_path / "out"),
+        "sources": {"soil": {"sensor": {"bands": {"v": "image"}, "static": True},
+                             "items": {"files": str(folder)}}},
+        "grid": {"crs": "EPSG:32633", "resolution": 10,
+                 "bounds": [500_000, 4_999_680, 500_640, 5_000_000]},
+        "store": {"chunk": 32, "shard": 32, "tile": 32},
+    }  # fmt: skip
+    path = tmp_path / "recipe.yaml"
+    path.write_text(yaml.safe_dump(recipe))
+    assert main([str(path)]) == 2
+    assert "Item c, asset image: " in capsys.readouterr().err
+
+    path.write_text(yaml.safe_dump(recipe | {"unreadable": "leave-out"}))
+    assert main([str(path)]) == 0
+    cube = open_cube(tmp_path / "out/cube.zarr", chunks=None)
+    assert (cube["soil"] == 7).all()
+    assert cube["soil"].attrs["items_left_out"] == "c (2 tiles)"

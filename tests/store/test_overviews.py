@@ -208,3 +208,49 @@ def test_what_is_removed_is_removed_from_the_overviews(tmp_path):
         assert "class" not in open_cube(store.path, overview=factor)
         assert "s2" in open_cube(store.path, overview=factor)
     assert not list(store.path.rglob("class"))
+
+
+def test_a_mean_of_decibels_is_of_linear_power(tmp_path):
+    """Counted by hand: of 0 and 10 dB in equal parts it is 10 log10 5.5, not 5."""
+    sensor = SensorSpec(
+        dtype="float32", nodata=-9999, power="decibel",
+        bands={"vv": {"asset": "vv", "resampling": "nearest", "coarsening": "nearest"}},
+    )  # fmt: skip
+    attrs = band_attrs(sensor, MedianSpec())
+    assert attrs["units"] == "dB"
+    dims = ("time", "s1_band", "y", "x")
+    variable = Variable("s1", dims, (1, 1, *SHAPE), "float32", -9999, attrs, "d")
+    steps = PeriodSpec(start="2022-01", end="2022-01").steps
+    values = np.zeros((1, 1, *SHAPE), "float32")
+    values[..., ::2] = 10
+    values[..., :4, :3] = -9999  # of the first block one column is left, of 10 or of 0 dB
+    values[..., :4, 4:8] = -9999
+    base = CubeStore(tmp_path / "cube.zarr", GRID)
+    for factor in (1, 4, 16):
+        store = base if factor == 1 else overview_store(base, factor)
+        mine = [variable] if factor == 1 else overview_variables([variable], GRID, factor)
+        coords = cube_coords(store.grid, steps, {"s1": ["vv"]})
+        store.create(mine, coords)
+        work = OverviewWork(base.path, factor, ("s1",))
+        for tile in store.grid.tiles:
+            cut = {"s1": values[..., tile.y, tile.x]} if factor == 1 else work(tile)
+            store.write(tile, cut, "d", slice(0, 1))
+        store.commit(mine, coords)
+    half = 10 * np.log10((1 + 10) / 2)
+    once = open_cube(base.path, overview=4)["s1"].values[0, 0]
+    assert once[0, 0] == pytest.approx(values[0, 0, 0, 3], abs=1e-5)
+    assert once[0, 1] == -9999
+    np.testing.assert_allclose(once[1:-1, 1:-1], half, rtol=1e-5)
+    twice = open_cube(base.path, overview=16)["s1"].values[0, 0]
+    np.testing.assert_allclose(twice[1:-1, 1:-1], half, rtol=1e-5)  # each block counts the same
+
+
+def test_xarray_opens_all_levels_as_groups_and_the_overviews_as_a_tree(made):
+    """Not the cube with them: a tree's children share the sizes of what they lie in."""
+    groups = xr.open_groups(made.path, engine="zarr", mask_and_scale=False)
+    assert set(groups) == {"/", "/overviews", "/overviews/4", "/overviews/16"}
+    np.testing.assert_array_equal(groups["/"].s2, open_cube(made.path).s2)
+    tree = xr.open_datatree(made.path, group="overviews", engine="zarr", mask_and_scale=False)
+    for factor in (4, 16):
+        want = open_cube(made.path, overview=factor)
+        np.testing.assert_array_equal(tree[f"{factor}/s2"], want.s2)
