@@ -20,7 +20,10 @@ Catch ``GeocubeError`` at the edge (command line, notebook); let everything else
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
+
+LISTED = 24
+"""Names that are written out; of more, the first and the last."""
 
 
 class GeocubeError(Exception):
@@ -104,3 +107,30 @@ def chain(error: BaseException | None) -> Iterator[BaseException]:
         seen.add(id(error))
         yield error
         error = error.__cause__ or error.__context__
+
+
+def told_of(error: GeocubeError, where: str) -> GeocubeError:
+    """The same error, saying whose it is; what it says of an outage stays.
+
+    Examples
+    --------
+    >>> str(told_of(MissingError("There is no a.tif."), "Item a, asset B04"))
+    'Item a, asset B04: There is no a.tif.'
+    """
+    told = type(error)(f"{where}: {error}")
+    if isinstance(error, ReadError) and isinstance(told, ReadError):
+        told.passing = error.passing
+    return told
+
+
+def listed(names: Sequence[str]) -> str:
+    """Names in a row; of many the first and the last.
+
+    Examples
+    --------
+    >>> listed(["red", "nir"]), listed([f"b{n:03d}" for n in range(1, 201)])
+    ('red, nir', 'b001, b002, ..., b200 (200 of them)')
+    """
+    if len(names) <= LISTED:
+        return ", ".join(names) or "none"
+    return f"{names[0]}, {names[1]}, ..., {names[-1]} ({len(names)} of them)"

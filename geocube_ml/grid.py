@@ -82,7 +82,7 @@ def make_grid(
     Parameters
     ----------
     spec : GridSpec
-        CRS, resolution and extent; or the asset whose grid is taken.
+        CRS, resolution and extent; or the asset whose grid is taken, without its source.
     store : StoreSpec
         How it is cut.
     items : sequence of pystac.Item
@@ -151,8 +151,6 @@ def _utm(spec: GridSpec) -> str:
 def _shared_geobox(asset: str, items: Sequence[pystac.Item], storage: StorageSpec) -> GeoBox:
     if not items:
         raise SpecError(f"grid.like: {asset} takes the grid from the items, but there are none.")
-    if asset not in items[0].assets:  # with its source before it
-        asset = asset.partition("/")[2] or asset
     first = asset_geobox(items[0], asset, storage)
     _metric(str(first.crs), GridSpec(like=asset))
     for item in items[1:]:

@@ -1,5 +1,7 @@
 """Planning a small country, as the benchmark does it with a large one."""
 
+import pytest
+
 from benchmarks.planning import measured
 
 
@@ -12,3 +14,10 @@ def test_a_small_country_is_planned_from_its_pin():
     assert found["lines"][0].startswith("s2: 300 items of ")
     assert any("33 headers of 3 items" in line for line in found["lines"])
     assert found["peak_bytes"] < 1e9
+
+
+def test_a_small_country_is_planned_where_no_two_items_share_a_grid():
+    shared, own = (measured(items=700, tiles=25, shifted=shifted) for shifted in (False, True))
+    assert own["windows"] == pytest.approx(shared["windows"], rel=0.1)
+    assert " decoded in " in own["lines"][1]
+    assert ["about" in found["lines"][1] for found in (shared, own)] == [False, True]

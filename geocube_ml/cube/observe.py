@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from odc.geo.geobox import GeoBox
 
 from geocube_ml.cube.scenes import Granule
-from geocube_ml.errors import AccessError, GeocubeError, MissingError, ReadError
+from geocube_ml.errors import AccessError, GeocubeError, MissingError, ReadError, told_of
 from geocube_ml.kernels.mask import bits_clear, has_data, is_clear, shrunk_and_grown, within
 from geocube_ml.kernels.radiometry import lowered_data, take_clear
 from geocube_ml.raster import Wanted, read_joined, read_onto
@@ -178,10 +178,10 @@ class Observer:
         layers : sequence of Layer
         rows : slice
         values, clear : (band, y, x)
-            Get the values, with what was added to counts taken off, and where they count.  What
-            lies where nothing counts has no meaning.
+            Get the values, with what was added to counts taken off, and where they count; nodata
+            elsewhere.
         """
-        clear[:] = False
+        values[:], clear[:] = self.sensor.nodata, False
         for layer in layers:
             for band, plane in enumerate(layer.values):
                 take_clear(
@@ -274,10 +274,7 @@ class Observer:
             if self.unreadable == "leave-out" and _of_one(error) and not (passing and self.waits):
                 left_out = LeftOut(granule.id, asset, granule.hrefs[asset], str(error))
                 raise CannotRead(left_out, passing) from error
-            told = type(error)(f"Item {granule.id}, asset {asset}: {error}")
-            if isinstance(told, ReadError):
-                told.passing = passing
-            raise told from error
+            raise told_of(error, f"Item {granule.id}, asset {asset}") from error
 
 
 def _outside(mask: MaskSpec) -> float:

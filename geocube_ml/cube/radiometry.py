@@ -32,7 +32,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from geocube_ml.errors import GeocubeError, InputError, ReadError
+from geocube_ml.errors import GeocubeError, InputError, told_of
 from geocube_ml.items.item import BOA_OFFSET, Offset
 from geocube_ml.kernels.mask import has_data
 from geocube_ml.raster import read_overview
@@ -124,10 +124,7 @@ def examine(
         try:
             values, nodata = read_overview(hrefs[asset], LOOK_EDGE, [band], storage, nodata=none)
         except GeocubeError as error:
-            named = type(error)(f"Item {granule_id}, asset {asset}: {error}")
-            if isinstance(error, ReadError) and isinstance(named, ReadError):
-                named.passing = error.passing
-            raise named from error
+            raise told_of(error, f"Item {granule_id}, asset {asset}") from error
         return values[0], nodata
 
     classes = look(*scl, 0)[0] if scl and names else None

@@ -251,7 +251,9 @@ def _outline(grids: Mapping[str, GeoBox], geobox: GeoBox, static: bool) -> Any:
     margin = _MARGIN
     if static:
         margin = max([margin, *(_AROUND * _size(grid, geobox) for grid in grids.values())])
-    return _in_pixels(extent.to_crs(str(geobox.crs), resolution=step), geobox, margin)
+    if extent.crs != geobox.crs:  # edges bend; `to_crs` cuts them as well, but takes milliseconds
+        extent = Geometry(shapely.segmentize(extent.geom, step), extent.crs)
+    return _in_pixels(extent.to_crs(str(geobox.crs)), geobox, margin)
 
 
 def _size(grid: GeoBox, geobox: GeoBox) -> float:

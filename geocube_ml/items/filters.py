@@ -85,17 +85,22 @@ def filtered(
     """
     if not found:
         raise NoItemsError(f"No items in {where}, of whatever period and place. {_look(spec)}")
-    kept, removed, keys = found, [], []
+    kept, lost = found, list[tuple[Filter, list[pystac.Item]]]()
     for one in filters:
-        passed = [item for item in kept if one.keep(item)]
-        if len(passed) < len(kept):
-            gone = [item for item in kept if not one.keep(item)]
-            theirs = one.theirs(gone)
-            removed.append(f"{len(gone)} {one.said}{f' (theirs: {theirs})' if theirs else ''}")
-            keys.append(f"`{one.key}`")
+        passed: list[pystac.Item] = []
+        gone: list[pystac.Item] = []
+        for item in kept:
+            (passed if one.keep(item) else gone).append(item)
+        if gone:
+            lost.append((one, gone))
         kept = passed
     if kept:
         return kept
+    removed, keys = [], []
+    for one, gone in lost:
+        theirs = one.theirs(gone)
+        removed.append(f"{len(gone)} {one.said}{f' (theirs: {theirs})' if theirs else ''}")
+        keys.append(f"`{one.key}`")
     which = "that filter" if len(removed) == 1 else "one of these filters"
     raise NoItemsError(
         f"None of the {len(found)} items in {where} is left: {', then '.join(removed)}. "

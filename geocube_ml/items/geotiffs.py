@@ -13,6 +13,7 @@ from typing import Any
 import pystac
 import rasterio
 from odc.geo.geobox import GeoBox
+from pystac.utils import datetime_to_str
 from shapely import box, unary_union
 from shapely.geometry import mapping
 
@@ -25,6 +26,7 @@ from geocube_ml.errors import (
     ReadError,
     SpecError,
     UnplacedError,
+    told_of,
 )
 from geocube_ml.files import Place, below, place, redacted
 from geocube_ml.items.item import footprint_bounds
@@ -243,7 +245,7 @@ def _grids(
         try:
             return from_raster(file.href, _grid, storage)
         except GeocubeError as error:
-            told = type(error)(f"Item {file.id}, asset {key}: {error}")
+            told = told_of(error, f"Item {file.id}, asset {key}")
             if leave_out and _of_one(error):
                 return told
             raise told from error
@@ -291,6 +293,8 @@ def _item(name: str, assets: dict[str, _File], grids: dict[str, GeoBox]) -> pyst
         item.bbox = [west, south, east, north]
         if item.datetime is not None and not first.clock and west < east:
             item.datetime += _NOON  # across the antimeridian midnight in UTC is noon of the sun
+            # as it is written in a pin, so that the digests of both are one
+            item.properties["datetime"] = datetime_to_str(item.datetime)
     return item
 
 

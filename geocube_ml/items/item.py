@@ -12,7 +12,7 @@ import pystac
 from affine import Affine
 from odc.geo.geobox import GeoBox
 
-from geocube_ml.errors import GeocubeError, InputError, UnplacedError
+from geocube_ml.errors import GeocubeError, InputError, UnplacedError, told_of
 from geocube_ml.files import redacted
 from geocube_ml.items.signatures import unsigned
 from geocube_ml.raster import opened, signed_when_read
@@ -250,7 +250,7 @@ def asset_geobox(item: pystac.Item, key: str, storage: StorageSpec = _STORAGE) -
                 )
             return GeoBox((src.height, src.width), src.transform, str(src.crs))
     except GeocubeError as error:
-        raise type(error)(f"Item {item.id}, asset {key}: {error}") from error
+        raise told_of(error, f"Item {item.id}, asset {key}") from error
 
 
 def stated_geobox(item: pystac.Item, key: str) -> GeoBox | None:

@@ -35,6 +35,10 @@ _EMPTY_PAGES = 10  # in a row; a page may be empty where the API filters after i
 _BAD_REQUEST = 400
 _REFUSED = (401, 403)
 _COUNTED = 100  # items; enough to say which condition leaves none
+_WRONG = (ClientTypeError, DoesNotConformTo, pystac.STACError, ValueError, KeyError, TypeError,
+          AttributeError)  # fmt: skip
+"""What is raised for an answer that is none of a STAC API."""
+_FAULTS = (GeocubeError, APIError, OSError, *_WRONG)
 
 
 def search(
@@ -77,8 +81,7 @@ def search(
         raise
     except (APIError, OSError) as error:
         raise MissingError(_unanswered(spec, error)) from error
-    except (ClientTypeError, DoesNotConformTo, pystac.STACError, ValueError, KeyError,
-            TypeError, AttributeError) as error:  # fmt: skip
+    except _WRONG as error:
         raise InputError(
             f"{url} is not a STAC API that can be searched ({error}). Name the address of its "
             "landing page, or a static catalog as `catalog`."
@@ -173,10 +176,19 @@ def _all_of(conditions: list[dict[str, Any]]) -> dict[str, Any]:
 def _nothing_matched(
     api: _Api, period: PeriodSpec | None, area: Geometry | None, where: dict[str, Any]
 ) -> str:
-    """Which of the conditions that the API applied itself leaves nothing."""
+    """Which of the conditions that the API applied itself leaves nothing, as far as it tells.
+
+    What it does not answer here must not hide that it has nothing, which it did answer.
+    """
+
+    def first(*filters: dict[str, Any] | None, **conditions: Any) -> list[Any] | None:
+        try:
+            return list(islice(api.features(*filters, **conditions), _COUNTED))
+        except _FAULTS:
+            return None
 
     def some(*filters: dict[str, Any] | None, **conditions: Any) -> str:
-        return _number(list(islice(api.features(*filters, **conditions), _COUNTED)))
+        return _number(first(*filters, **conditions))
 
     spec = api.spec
     conditions, counts = [], []
@@ -192,11 +204,11 @@ def _nothing_matched(
     if spec.filter is not None:
         counts.append(f"{some(spec.filter)} that pass `filter` alone")
     within = f" within the {' and the '.join(conditions)}" if conditions else ""
-    every = list(islice(api.features(), _COUNTED))
+    every = first()
     return (
         f"The STAC API {spec.stac_api} has no item of {', '.join(spec.collections)}{within}"
         f"{' that passes `filter`' if spec.filter else ''}. Of these collections it has "
-        f"{', '.join([*counts, f'{_number(every)} in all'])}{_theirs(every)}.. "
+        f"{', '.join([*counts, f'{_number(every)} in all'])}{_theirs(every or [])}. "
         f"{_widen(keys)}orrect `items.collections`."
     )
 
@@ -205,18 +217,23 @@ def _widen(keys: Sequence[str]) -> str:
     return f"Widen the condition that leaves none ({', '.join(keys)}), or c" if keys else "C"
 
 
-def _number(features: Sequence[Any]) -> str:
+def _number(features: Sequence[Any] | None) -> str:
+    if features is None:
+        return "an unknown number"
     n = len(features)
     return f"{n} or more" if n == _COUNTED else str(n)
 
 
 def _theirs(features: Sequence[Any]) -> str:
     """When and where the items of a collection are, as far as they were asked for."""
-    items = [item_of(feature) for feature in features]
-    days = [day for item in items for day in _day(item)]
-    said = [f"of {days_of(days)}"] if days else []
-    if items:
-        said.append(place_of(map(footprint_bounds, items)))
+    try:
+        items = [item_of(feature) for feature in features]
+        days = [day for item in items for day in _day(item)]
+        said = [f"of {days_of(days)}"] if days else []
+        if items:
+            said.append(place_of(map(footprint_bounds, items)))
+    except _FAULTS:  # as of an item without bbox and geometry
+        return ""
     which = f"the first {len(items)}" if len(items) == _COUNTED else "all"
     return f" ({which}: {'; '.join(said)})" if said else ""
 

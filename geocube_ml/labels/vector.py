@@ -85,14 +85,14 @@ def read_values(spec: LabelsSpec, storage: StorageSpec) -> list[str]:
                     raise ValueError("it has no column of geometries")
                 # without a `crs` it is in degrees; a null says that it is not known
                 placed = geo["columns"][primary].get("crs", "OGC:CRS84") is not None
-                names = [name for name in file.schema_arrow.names if name != primary]
-                _check(path, spec, file.metadata.num_rows, placed, names)
+                columns = [name for name in file.schema_arrow.names if name != primary]
+                _check(path, spec, file.metadata.num_rows, placed, columns)
                 values = file.read([column]).column(column).to_pylist()
             else:
                 layer = _layer(local, path, spec.layer)
                 info = pyogrio.read_info(local, layer=layer, force_feature_count=True)
-                placed, names = bool(info["crs"]), [str(name) for name in info["fields"]]
-                _check(path, spec, info["features"], placed, names)
+                placed, columns = bool(info["crs"]), [str(name) for name in info["fields"]]
+                _check(path, spec, info["features"], placed, columns)
                 found = pyogrio.read_dataframe(
                     local, layer=layer, columns=[column], read_geometry=False
                 )

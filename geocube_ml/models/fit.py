@@ -10,12 +10,11 @@ import numpy as np
 from numpy.typing import NDArray
 from pydantic import Field, model_validator
 
-from geocube_ml.errors import GridMismatch, InputError
+from geocube_ml.errors import LISTED, GridMismatch, InputError, listed
 from geocube_ml.kernels.scaling import stack, to_physical
 from geocube_ml.models.layout import Layout
 from geocube_ml.spec.base import Spec
 
-_LISTED = 24  # names that are told in full
 _LEAP_YEAR = 2000
 
 
@@ -153,22 +152,9 @@ class Fit(Spec):
                 )
 
 
-def listed(names: Sequence[str]) -> str:
-    """Names in a row; of many the first and the last.
-
-    Examples
-    --------
-    >>> listed(["red", "nir"]), listed([f"b{n:03d}" for n in range(1, 201)])
-    ('red, nir', 'b001, b002, ..., b200 (200 of them)')
-    """
-    if len(names) <= _LISTED:
-        return ", ".join(names) or "none"
-    return f"{names[0]}, {names[1]}, ..., {names[-1]} ({len(names)} of them)"
-
-
 def _first(needed: Sequence[str], has: Sequence[str]) -> str:
     """Where two long lists part, which the listing of their ends would not show."""
-    if max(len(needed), len(has)) <= _LISTED:
+    if max(len(needed), len(has)) <= LISTED:
         return ""
     pairs = enumerate(zip(needed, has, strict=False), start=1)
     at = next(((n, a, b) for n, (a, b) in pairs if a != b), None)

@@ -22,14 +22,16 @@ def lines(price: Price) -> list[str]:
         )
     else:
         found.append(f"{_n(price.tiles, 'tile')}, {_n(price.tasks, 'task')}")
-    found.append(_writing(price))
+    if not price.tasks and not price.overviews.tasks:
+        return found
+    if price.tasks:
+        found.append(_writing(price))
     if price.overviews.tasks:
         found.append(_coarsening(price.overviews))
     threads = _n(price.threads, "thread")
     found.append(f"at most {_size(price.worker_bytes)} of memory for a process of {threads}")
     if (seconds := price.seconds) is not None:
-        tried = all(source.trial for source in price.sources.values() if source.tasks)
-        said = "windows made for trial" if tried else "usual rates"
+        said = "windows made for trial" if _tried(price) else "usual rates"
         found.append(
             f"about {_time(seconds)}, {_n(price.workers, 'task')} at a time, by {said}; good to a "
             "factor of two, and less where clouds leave nothing to read"
@@ -86,9 +88,14 @@ def _writing(price: Price) -> str:
     text = f"{_size(price.write_bytes)} to write in at most {_n(price.objects, 'object')}"
     if price.stored_bytes is None:
         return f"{text}, before compression"
-    tried = all(source.trial for source in price.sources.values() if source.tasks)
-    said = "the windows made for trial" if tried else "what is read"
+    said = "the windows made for trial" if _tried(price) else "what is read"
     return f"{text}, about {_size(price.stored_bytes)} if it compresses as {said}"
+
+
+def _tried(price: Price) -> bool:
+    """Whether windows were made of all that is left; overviews are told by usual rates."""
+    trials = [source.trial for source in price.sources.values() if source.tasks]
+    return bool(trials) and all(trials)
 
 
 def _coarsening(overviews: OverviewPrice) -> str:

@@ -96,23 +96,26 @@ class Cover:
             places.append(np.stack(np.meshgrid(rows, cols, indexing="ij"), -1).reshape(-1, 2))
             tiles.append(np.full(k * k, number, np.int64))
         found = np.concatenate(places) if places else np.empty((0, 2))
-        known: dict[int, NDArray[np.bool_]] = {}  # items on one grid share their outline
+        known: dict[int, NDArray[np.int32]] = {}  # items on one grid share their outline
         hidden = np.ones((len(mosaic.steps), len(found)))
         for number, step in enumerate(mosaic.steps):
             for scene in mosaic.scenes.get(step.name, ()):
                 cloud = (scene.cloud_cover or 0.0) if mosaic.source.sensor.mask else 0.0
                 there = np.zeros(len(found), bool)
                 for granule in scene.granules:
-                    there |= _within(granule.outline, found, known)
+                    there[_within(granule.outline, found, known)] = True
                 hidden[number, there] *= cloud
         seen = 1 - hidden
         return cls(found, np.concatenate(tiles) if tiles else np.empty(0, np.int64), seen)
 
 
 def _within(
-    outline: Any, places: NDArray[np.float64], known: dict[int, NDArray[np.bool_]]
-) -> NDArray[np.bool_]:
+    outline: Any, places: NDArray[np.float64], known: dict[int, NDArray[np.int32]]
+) -> NDArray[np.int32]:
+    """Positions of the places that an outline holds."""
     if id(outline) not in known:
         shapely.prepare(outline)
-        known[id(outline)] = shapely.contains_xy(outline, places[:, 1], places[:, 0])
+        inside = shapely.contains_xy(outline, places[:, 1], places[:, 0])
+        shapely.destroy_prepared(outline)  # there may be as many as items
+        known[id(outline)] = np.flatnonzero(inside).astype(np.int32)
     return known[id(outline)]

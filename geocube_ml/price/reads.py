@@ -12,7 +12,6 @@ import shapely
 from affine import Affine
 from numpy.typing import NDArray
 from odc.geo.geobox import GeoBox
-from scipy import sparse
 
 from geocube_ml.cube.compose import by_asset, rim_of
 from geocube_ml.cube.mosaic import Mosaic
@@ -21,7 +20,11 @@ from geocube_ml.price.reach import Windows
 from geocube_ml.price.sampled import Samples
 from geocube_ml.raster.window import Header
 
-_AT_A_TIME = 2000  # tiles
+_AT_A_TIME = 2000
+"""Outlines that are held against all tiles at once: what they touch is told in many bytes."""
+_GRIDS = 500
+"""Distinct places and grids of which blocks are counted, at most: that takes a millisecond and
+more for each read of each.  Of more, as many are drawn, and stand for the rest."""
 
 
 @dataclass(frozen=True)
@@ -66,6 +69,20 @@ class Taken:
             self.block_bytes + other.block_bytes,
         )
 
+    def as_of(self, windows: int) -> Taken:
+        """The same of so many windows, if all are alike."""
+        if windows == self.windows:
+            return self
+        share = windows / self.windows if self.windows else 0.0
+        return Taken(
+            windows,
+            round(self.blocks * share),
+            round(self.decoded_bytes * share),
+            round(self.runs * share),
+            round(self.singles * share),
+            self.block_bytes * share,
+        )
+
 
 @dataclass(frozen=True)
 class Busiest:
@@ -84,20 +101,25 @@ class Near:
     """Which tiles each distinct outline touches."""
 
     outlines: list[Any]
-    tiles: list[NDArray[np.int64]]
+    tiles: list[NDArray[np.int32]]
     """Positions of tiles, for each outline."""
 
     @classmethod
     def of(cls, mosaic: Mosaic, tiles: Sequence[Tile]) -> Near:
-        """All tiles against all outlines, in one query; items on one grid share theirs."""
+        """All tiles against all outlines, many at once; items on one grid share theirs."""
         outlines = list({id(g.outline): g.outline for g in mosaic.granules}.values())
         rim = mosaic.rim
         edges = np.array([(t.x.start, t.y.start, t.x.stop, t.y.stop) for t in tiles], float)
         boxes = shapely.box(*np.add(edges, [-rim, -rim, rim, rim]).T)
-        which, found = shapely.STRtree(boxes).query(outlines, predicate="intersects")
-        order = np.lexsort((found, which))
-        ends = np.searchsorted(which[order], np.arange(1, len(outlines)))
-        return cls(outlines, np.split(found[order].astype(np.int64), ends))
+        tree = shapely.STRtree(boxes)
+        touched: list[NDArray[np.int32]] = []
+        for start in range(0, len(outlines), _AT_A_TIME):
+            some = outlines[start : start + _AT_A_TIME]
+            which, found = tree.query(some, predicate="intersects")
+            order = np.lexsort((found, which))
+            ends = np.searchsorted(which[order], np.arange(1, len(some)))
+            touched += np.split(found[order].astype(np.int32), ends)
+        return cls(outlines, touched)
 
 
 def reads_of(mosaic: Mosaic) -> list[Read]:
@@ -121,7 +143,10 @@ def reads_of(mosaic: Mosaic) -> list[Read]:
 def taken(
     mosaic: Mosaic, tiles: Sequence[Tile], near: Near, samples: Samples
 ) -> tuple[dict[Read, Taken], bool]:
-    """What all tiles take, and whether each item says where it lies, so that it is exact.
+    """What all tiles take, and whether that is exact.
+
+    It is where each item says where it lies, and items lie on not too many grids; else blocks are
+    counted of some of these, by chance, but the same each time, and scaled by windows.
 
     Parameters
     ----------
@@ -142,12 +167,21 @@ def taken(
             for granule in scene.granules:
                 alike[place[id(granule.outline)], id(granule.grids), sampled] += 1
                 grids[id(granule.grids)] = granule.grids
+    every = list(alike)
+    places = list(dict.fromkeys((at, which) for at, which, _ in every))
+    exact = len(places) <= _GRIDS
+    if not exact:
+        drawn = np.random.default_rng(0).choice(len(places), _GRIDS, replace=False)
+        some = {places[number] for number in drawn}
+        every = [one for one in every if one[:2] in some]
+    n_window = sum(n * len(near.tiles[at]) for (at, *_), n in alike.items())
     known: dict[tuple[Any, ...], tuple[int, int, int]] = {}
     windows = {read.rim: Windows(mosaic.grid.geobox, tiles, read.rim) for read in reads_of(mosaic)}
-    exact, found = True, {}
+    found = {}
     for read in reads_of(mosaic):
         total = Taken()
-        for (at, which, sampled), n in alike.items():
+        for at, which, sampled in every:
+            n = alike[at, which, sampled]
             header = samples.headers[read.asset][sampled]
             grid = grids[which].get(read.asset)
             exact &= grid is not None
@@ -155,7 +189,7 @@ def taken(
             if key not in known:
                 there = _placed(header, grid or _about(header, near.outlines[at], mosaic))
                 rows, cols = windows[read.rim].touched(
-                    there, near.tiles[at], read.resampling, read.coarsening
+                    there, near.tiles[at].astype(np.int64), read.resampling, read.coarsening
                 )
                 # whole rows of blocks lie one behind the other
                 apart = np.where(cols == there.blocks[1], np.minimum(rows, 1), rows)
@@ -170,7 +204,7 @@ def taken(
                 n * singles * (planes == 1),
                 n * blocks * planes * mean_block(header),
             )
-        found[read] = total
+        found[read] = total.as_of(n_window)
     return found, exact
 
 
@@ -183,39 +217,19 @@ def added(some: Mapping[Read, Taken], more: Mapping[Read, Taken]) -> dict[Read, 
 def busiest(mosaic: Mosaic, near: Near, n_tile: int) -> Busiest:
     """The most scenes and granules that a step of a tile sees."""
     place = {id(outline): at for at, outline in enumerate(near.outlines)}
-    granules = np.zeros((len(near.outlines), len(mosaic.steps)), np.int32)
-    on_day: list[tuple[int, int]] = []
-    of_day: list[int] = []
-    for number, step in enumerate(mosaic.steps):
+    most = Busiest()
+    for step in mosaic.steps:
+        scenes, granules = np.zeros(n_tile, np.int32), np.zeros(n_tile, np.int32)
         for scene in mosaic.scenes.get(step.name, ()):
+            # a day counts once, however many of its granules touch the tile
+            seen = np.zeros(n_tile, np.bool_)
             for granule in scene.granules:
-                at = place[id(granule.outline)]
-                granules[at, number] += 1
-                on_day.append((at, len(of_day)))
-            of_day.append(number)
-    if not on_day:
-        return Busiest()
-    rows = np.concatenate(near.tiles)
-    cols = np.repeat(np.arange(len(near.tiles)), [len(tiles) for tiles in near.tiles])
-    touch = sparse.csr_array(
-        (np.ones(len(rows), np.int32), (rows, cols)), (n_tile, len(near.outlines))
-    )
-    at, day = np.array(on_day).T
-    seen = sparse.csr_array(
-        (np.ones(len(at), np.int32), (at, day)), (len(near.outlines), len(of_day))
-    )
-    months = sparse.csr_array(
-        (np.ones(len(of_day), np.int32), (np.arange(len(of_day)), of_day)),
-        (len(of_day), len(mosaic.steps)),
-    )
-    most_scenes = most_granules = 0
-    for start in range(0, n_tile, _AT_A_TIME):
-        some = touch[start : start + _AT_A_TIME]
-        most_granules = max(most_granules, int((some @ granules).max()))
-        days = some @ seen
-        days.data[:] = 1  # a day counts once, however many of its granules touch the tile
-        most_scenes = max(most_scenes, int((days @ months).max()))
-    return Busiest(most_scenes, most_granules)
+                there = near.tiles[place[id(granule.outline)]]
+                granules[there] += 1
+                seen[there] = True
+            scenes += seen
+        most = most.or_more(Busiest(int(scenes.max(initial=0)), int(granules.max(initial=0))))
+    return most
 
 
 def mean_block(header: Header) -> float:

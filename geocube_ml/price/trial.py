@@ -3,13 +3,13 @@
 Each is of one time step, read and composited by the code that makes the cube and encoded as the
 store does it.  They are spread over the time steps and over the ground.  Of a store few rasters
 are opened, those of several windows at a time; of a disk more, and one after the other, as the
-time is taken.
+time is taken.  The time of the first is not: loops over pixels are compiled, or loaded, meanwhile.
 """
 
 from __future__ import annotations
 
 import time
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from statistics import median
@@ -37,6 +37,9 @@ _OPENS = {True: 12, False: 200}
 """Rasters that are opened for a window at most: of a store, and of a disk."""
 _OBSERVATIONS = 12_000_000
 """Pixels of all rasters of a window, at most, unless a chunk has more."""
+_SCANT = 0.05
+"""Share of clear pixels below which the bytes of a window say little: chunks have some of their
+own, however few of their pixels have a value."""
 
 
 @dataclass(frozen=True)
@@ -57,6 +60,8 @@ class Tried:
     """Seconds."""
     clear: float
     """Share of pixels with a clear observation; where there is none, bands were not read."""
+    timed: bool = True
+    """Whether its seconds are those of a window, and not of what a process does but once."""
 
 
 @dataclass(frozen=True)
@@ -72,19 +77,25 @@ class Trial:
 
     @property
     def ratio(self) -> float:
-        """Share of the bytes of pixels with an observation that compression leaves."""
-        raw = sum(one.clear * one.raw_bytes for one in self.windows)
-        return sum(one.encoded_bytes for one in self.windows) / raw
+        """Share of the bytes of pixels with an observation that compression leaves; at most 1."""
+        some = [one for one in self.windows if one.clear >= _SCANT] or self.windows
+        raw = sum(one.clear * one.raw_bytes for one in some)
+        return min(sum(one.encoded_bytes for one in some) / raw, 1.0)
 
     @property
     def encoding(self) -> float:
         """Seconds a byte that is encoded."""
-        return median(one.encoding / one.raw_bytes for one in self.windows if one.clear)
+        return median(one.encoding / one.raw_bytes for one in self._timed)
 
     @property
     def opening(self) -> float:
         """Seconds a raster, its pixels included."""
-        return median(one.seconds / one.opens for one in self.windows if one.clear)
+        return median(one.seconds / one.opens for one in self._timed)
+
+    @property
+    def _timed(self) -> list[Tried]:
+        clear = [one for one in self.windows if one.clear]
+        return [one for one in clear if one.timed] or clear
 
     def reading(self, decoded_bytes: float, observations: float, *, remote: bool) -> float:
         """Seconds of one thread for reading and compositing so much.
@@ -93,7 +104,7 @@ class Trial:
         are composited; larger windows decode less a pixel.  From a store nearly all is waiting.
         """
         found = []
-        for one in (one for one in self.windows if one.clear):
+        for one in self._timed:
             grown = decoded_bytes / one.decoded_bytes
             if not remote:
                 grown = (grown + observations / one.observations) / 2
@@ -113,9 +124,25 @@ def trial(part: Part, cover: Cover) -> Trial | None:
         _Try(mosaic, step, *_place(part, cover, step, number / len(some)), remote)
         for number, step in enumerate(some)
     ]
-    with ThreadPoolExecutor(len(asked) if remote else 1) as pool:
+    found: list[Tried] = []
+    while asked and not any(one.clear for one in found):  # until all that is compiled was needed
+        first = asked.pop(0)
+        found += _made([first], at_once=False, timed=False)
+    if not any(one.clear for one in found):
+        return None
+    found += _made(asked, at_once=remote)
+    if not any(one.clear and one.timed for one in found):
+        found += _made([first.elsewhere()], at_once=False)
+    return Trial(tuple(found))
+
+
+def _made(asked: Sequence[_Try], *, at_once: bool, timed: bool = True) -> list[Tried]:
+    """Those windows that can be made."""
+    if not asked:
+        return []
+    with ThreadPoolExecutor(len(asked) if at_once else 1) as pool:
         found = [one for one in pool.map(_Try.made, asked) if one is not None]
-    return Trial(tuple(found)) if any(one.clear for one in found) else None
+    return [replace(one, timed=timed) for one in found]
 
 
 @dataclass(frozen=True)
@@ -153,6 +180,14 @@ class _Try:
             sum(array.nbytes for array, _ in arrays), encoded, time.perf_counter() - begun,
             float((count > 0).mean()),
         )  # fmt: skip
+
+    def elsewhere(self) -> _Try:
+        """A window half a tile away, if it is not all of it: what was fetched is near at hand."""
+        places = []
+        for within, at in zip((self.tile.y, self.tile.x), self.at, strict=True):
+            edge = within.stop - within.start
+            places.append(within.start + (at - within.start + edge / 2) % edge)
+        return replace(self, at=(places[0], places[1]))
 
     def _few_scenes(self) -> Mosaic:
         """The mosaic of the step, with no more scenes than may be opened."""

@@ -9,11 +9,10 @@ from typing import Any, Protocol
 import numpy as np
 import rasterio
 from numpy.typing import NDArray
-from rasterio.enums import ColorInterp, MaskFlags
+from rasterio.enums import MaskFlags
 from rasterio.windows import Window
 
 from geocube_ml.raster.count import Counts, note
-from geocube_ml.raster.remote import is_remote
 from geocube_ml.raster.wanted import Terms
 from geocube_ml.raster.window import Header, Span
 
@@ -45,9 +44,6 @@ class GdalRaster:
 
     def masked(self, bands: Sequence[int]) -> bool:
         """Whether a mask of the whole raster, or an alpha band, says where bands have data."""
-        if is_remote(asked := str(self.src.name)) or asked.startswith("/vsi"):
-            # GDAL would look for a mask beside the file: requests for what is hardly ever there
-            return ColorInterp.alpha in self.src.colorinterp
         flags = [flag for band in bands for flag in self.src.mask_flag_enums[band - 1]]
         return MaskFlags.per_dataset in flags
 

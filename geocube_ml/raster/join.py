@@ -13,6 +13,7 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, replace
 from functools import cache, partial
+from itertools import chain
 from typing import Any
 
 import numpy as np
@@ -131,10 +132,11 @@ class _Joined:
         cls, tiles: Sequence[_Tile], geobox: GeoBox, wanted: Wanted, naming: Naming,
         storage: StorageSpec,
     ) -> _Joined:  # fmt: skip
-        """Tiles whose offsets are from the first of them."""
+        """Tiles whose offsets are from one pixel."""
         spans = np.array([tile.span for tile in tiles])
         (top, _, left, _), (_, bottom, _, right) = spans.min(axis=0), spans.max(axis=0)
-        there = tiles[0].header.transform * Affine.translation(int(left), int(top))
+        row, col = tiles[0].offset
+        there = tiles[0].header.transform * Affine.translation(int(left) - col, int(top) - row)
         whole = replace(
             tiles[0].header, height=int(bottom - top), width=int(right - left), transform=there
         )
@@ -194,7 +196,7 @@ class _Joined:
 
 
 def _lattices(tiles: Sequence[_Tile]) -> list[list[_Tile]]:
-    """Tiles by their lattice, in their order, with offsets from the first of each."""
+    """Tiles by their lattice, as far as they touch, with offsets from the first of the lattice."""
     found: list[list[_Tile]] = []
     for tile in tiles:
         header = tile.header
@@ -206,7 +208,25 @@ def _lattices(tiles: Sequence[_Tile]) -> list[list[_Tile]]:
                 break
         else:
             found.append([tile])
+    return [some for group in found for some in _touching(group)]
+
+
+def _touching(tiles: Sequence[_Tile]) -> list[list[_Tile]]:
+    """Tiles of one lattice in groups that touch: the sides of the world do not, in degrees."""
+    found: list[list[_Tile]] = []
+    for tile in tiles:
+        near = [group for group in found if any(_beside(tile.span, one.span) for one in group)]
+        found = [group for group in found if not any(group is one for one in near)]
+        found.append(sorted([*chain.from_iterable(near), tile], key=lambda one: one.at))
     return found
+
+
+def _beside(one: Span, other: Span) -> bool:
+    """Whether they overlap or abut."""
+    return (
+        one.top <= other.bottom and other.top <= one.bottom
+        and one.left <= other.right and other.left <= one.right
+    )  # fmt: skip
 
 
 def _step(header: Header, geobox: GeoBox) -> tuple[float, float]:

@@ -54,10 +54,11 @@ def refuse_rivals(values: NDArray[Any], stated: float, nodata: float, href: str)
     n = int(np.count_nonzero(values == values.dtype.type(nodata)))
     if n:
         raise InputError(
-            f"{redacted(href)} has {n:,} pixels of the value {nodata:g}, which is the sensor's "
-            f"`nodata`, but the file itself states the nodata {stated:g}, so that they are data. "
-            f"State `nodata: {stated:g}` in the sensor, or another value that no pixel has; or, "
-            f"if they are missing, correct the file: gdal_edit.py -a_nodata {nodata:g}"
+            f"{redacted(href)} has pixels of the value {nodata:.17g} ({n:,} in what is read), "
+            f"which is the sensor's `nodata`, but the file itself states the nodata {stated:.17g}, "
+            f"so that they are data. State `nodata: {stated:.17g}` in the sensor, or another value "
+            "that no pixel has; or, if they are missing, correct the file: "
+            f"gdal_edit.py -a_nodata {nodata:.17g}"
         )
 
 

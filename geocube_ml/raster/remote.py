@@ -19,7 +19,6 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal, TypeVar
 from urllib.parse import urlsplit
-from weakref import WeakValueDictionary
 
 import rasterio
 from rasterio.errors import RasterioError
@@ -106,7 +105,7 @@ def opened(href: str, storage: StorageSpec = _DEFAULT) -> Iterator[rasterio.Data
     """
     from_raster(href, lambda _: None, storage)  # patiently; GDAL keeps a remote header
     source = _source(href, storage)
-    with _environment(source, storage), _opened_alone(source.path) as src:
+    with _environment(source, storage), _opened(source.path) as src:
         yield src
 
 
@@ -224,41 +223,27 @@ def _attempt(
     fresh: bool,
 ) -> T | _Failure:
     if fresh:
-        with _door(source.path):
-            _forget(source, storage)
+        _forget(source, storage)
     try:
-        with _environment(source, storage), _opened_alone(source.path) as src:
+        with _environment(source, storage), _opened(source.path) as src:
             return take(src)
     except RasterioError as error:
         # no error is passed on: its text, or that of one before it, may hold the whole address
         return _failure(error)
 
 
-_doors: WeakValueDictionary[str, threading.Lock] = WeakValueDictionary()
-_doors_lock = threading.Lock()
+def _opened(path: str) -> rasterio.DatasetReader:
+    """Open a raster of which GDAL has all directories.
 
-
-def _door(path: str) -> threading.Lock:
-    """Held while a thread opens a file."""
-    with _doors_lock:
-        return _doors.setdefault(path, threading.Lock())
-
-
-def _opened_alone(path: str) -> rasterio.DatasetReader:
-    """Open a raster while no other thread opens it, and let GDAL look up where its masks are.
-
-    rasterio asks for masks before it reads, and holds Python's lock meanwhile.  If GDAL then waits
-    for a thread that is getting the same part of the file, and that one's request fails, which it
-    wants to log in Python, both wait without end.  Once a file was looked up, GDAL knows.
+    rasterio asks for masks before it reads, and holds Python's lock meanwhile.  If directories were
+    to be requested then, all threads would wait; and for ever, if GDAL waits for another thread
+    that gets the same part of the file, whose request fails, and which wants to log that in Python.
+    To open an overview GDAL goes through all directories without the lock, and keeps them.
     """
-    with _door(path):
-        src = rasterio.open(path)
-        try:
-            src.mask_flag_enums  # noqa: B018  asked for what GDAL does
-        except BaseException:
-            src.close()
-            raise
-        return src
+    src = rasterio.open(path)
+    with contextlib.suppress(RasterioError):  # there is no overview
+        rasterio.open(path, OVERVIEW_LEVEL=0).close()
+    return src
 
 
 def _forget(source: _Source, storage: StorageSpec) -> None:

@@ -34,7 +34,18 @@ class Wanted:
         return way(header, geobox, self.resampling, self.coarsening, step)
 
     def terms(self, header: Header, href: str) -> Terms:
-        """How the values of a raster are worked on."""
+        """How the values of a raster are worked on.
+
+        Raises
+        ------
+        InputError
+            They are complex numbers.
+        """
+        if header.dtype.kind not in "iuf":
+            raise InputError(
+                f"{redacted(href)} holds {header.dtype} values; whole numbers or floats are "
+                "needed. Make a raster of their amplitude, or leave its item out."
+            )
         kind, said = header.dtype, header.nodata[self.bands[0] - 1]
         dtype = _with_room(kind, self.nodata) if self.dtype is None else self.dtype
         own = self.own_nodata and said is not None and holds(kind, said)

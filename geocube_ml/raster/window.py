@@ -213,6 +213,11 @@ def _within(header: Header, span: Span) -> Span:
     return Span(top, max(bottom, top), left, max(right, left))
 
 
+@functools.lru_cache(maxsize=64)  # one takes milliseconds to make; threads may share it
+def _between(crs: str, other: str) -> Transformer:
+    return Transformer.from_crs(crs, other, always_xy=True)
+
+
 @functools.lru_cache(maxsize=256)
 def _same(crs: str, other: str) -> bool:
     return crs == other or CRS.from_user_input(crs) == CRS.from_user_input(other)
@@ -276,7 +281,7 @@ def _step_of(
     # how far one pixel of the grid to the right, and one down, leads in the raster's CRS
     moved = np.array([[size[0], 0.0], [0.0, size[1]]])
     if not _same(crs, grid_crs):
-        there = Transformer.from_crs(crs, grid_crs, always_xy=True)
+        there = _between(crs, grid_crs)
         left, top = there.transform(x, y)
         corners = np.array([[left, top], [left + size[0], top], [left, top + size[1]]])
         back_x, back_y = there.transform(corners[:, 0], corners[:, 1], direction="INVERSE")
@@ -299,7 +304,7 @@ def _places(
     y = (to_grid.e * (np.arange(rows, dtype=np.float64) + 0.5) + to_grid.f)[:, None]
     if _same(crs, grid_crs):
         return x, y
-    there = Transformer.from_crs(grid_crs, crs, always_xy=True)
+    there = _between(grid_crs, crs)
     every_x, every_y = np.broadcast_arrays(x, y)
     moved_x, moved_y = there.transform(every_x, every_y)
     return moved_x, moved_y

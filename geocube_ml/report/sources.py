@@ -11,7 +11,7 @@ import pandas as pd
 import xarray as xr
 
 from geocube_ml.data.sources import is_static, source_names
-from geocube_ml.models.fit import listed
+from geocube_ml.errors import listed
 from geocube_ml.report.pictures import Picture
 from geocube_ml.report.quantities import units_of
 from geocube_ml.report.steps import step_word

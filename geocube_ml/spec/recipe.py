@@ -161,15 +161,30 @@ class Recipe(Spec):
         ValueError
             No source reads that asset, or several do and none is named.
         """
+        return None if self._like is None else self._like[0]
+
+    @property
+    def like_asset(self) -> str | None:
+        """The asset whose grid is taken, without its source; None where the grid is stated."""
+        return None if self._like is None else self._like[1]
+
+    def grid_result(self) -> dict[str, Any]:
+        """What of the grid decides the result; the same however the asset of `like` is written."""
+        like = None if self._like is None else "/".join(self._like)
+        return self.grid.result() | {"like": like}
+
+    @property
+    def _like(self) -> tuple[str, str] | None:
+        """Source and asset of `grid.like`."""
         like = self.grid.like
         if like is None:
             return None
         found = [name for name, source in self.sources.items() if like in source.assets]
         source, _, asset = like.partition("/")
         if not found and source in self.sources and asset in self.sources[source].assets:
-            return source
+            return source, asset
         if len(found) == 1:
-            return found[0]
+            return found[0], like
         if found:
             raise ValueError(
                 f"grid.like: {like} is an asset of {' and '.join(found)}; name the one whose grid "

@@ -11,6 +11,7 @@ from math import ceil
 from pathlib import Path
 from typing import Any
 
+from geocube_ml.cluster.threads import ThreadWorkers
 from geocube_ml.files import Place, names, read_json, write_json
 from geocube_ml.price.plan import Price
 from geocube_ml.spec.cluster import PROCESSES, THREADS
@@ -102,7 +103,7 @@ def paid(
         "objects": len(sizes),
         "stored_bytes": sum(sizes),
         "seconds": round(time.monotonic() - begun, 1),
-        "worker_bytes": _peak() if job.recipe.cluster.where == THREADS else None,
+        "worker_bytes": _peak() if _here(job) else None,
     }
     write_json(job.records.path("price", "cube"), {"estimated": told.facts(), "was": was})
 
@@ -137,12 +138,23 @@ def _peak() -> int | None:
 
 def threads(job: Job) -> int:
     """That work on tiles in one process."""
-    return job.threads if job.recipe.cluster.where == THREADS else 1
+    return job.threads if _here(job) else 1
 
 
 def at_a_time(job: Job) -> int:
-    """Tasks that are made at a time, as far as the recipe says; one on a cluster elsewhere."""
+    """Tasks that are made at a time: of a plan as far as the recipe says, with one on a cluster
+    elsewhere.
+    """
+    if job.crew is not None:
+        return max(job.crew.threads, 1)  # workers may be on their way
     return job.threads if job.recipe.cluster.where in (THREADS, PROCESSES) else 1
+
+
+def _here(job: Job) -> bool:
+    """Whether tiles are made in this process; a client that is given counts, not the recipe."""
+    if job.crew is None:
+        return job.recipe.cluster.where == THREADS
+    return isinstance(job.crew, ThreadWorkers)
 
 
 def _objects(folder: Place) -> list[tuple[Shard, int]]:

@@ -37,7 +37,7 @@ def inputs(job: Job) -> dict[str, Any]:
     recipe = job.recipe
     return {
         "sources": {name: _source_inputs(job, name) for name in recipe.sources},
-        "grid": recipe.grid.result(),
+        "grid": recipe.grid_result(),
         "period": recipe.period.result() if recipe.period else None,
         "store": recipe.store.result(),
         "items": {name: found.digest for name, found in job.items.items()},
@@ -95,6 +95,7 @@ def run(job: Job) -> dict[str, Any]:
     job.store.create(variables, coords, attrs={"title": title})
 
     blocks, units = to_do.blocks, to_do.units
+    job.records.make("cube")
     _write(job, blocks, units)
     left_out = {name: _left_out(job, mosaic) for name, mosaic in mosaics.items()}
     listed = {name: {"items_left_out": _listed(found)} for name, found in left_out.items() if found}
@@ -172,7 +173,7 @@ def _digest(job: Job, name: str) -> str:
     steps = () if static or recipe.period is None else recipe.period.steps[:1]
     return digest(
         [
-            _source_inputs(job, name), recipe.grid.result(), recipe.store.result(),
+            _source_inputs(job, name), recipe.grid_result(), recipe.store.result(),
             [step.name for step in steps], recipe.period.step if steps and recipe.period else None,
         ]
     )  # fmt: skip
@@ -266,6 +267,12 @@ def outputs(job: Job) -> list[Place]:
     arrays = [job.cube_path / name / "zarr.json" for name in job.recipe.sources]
     pins = [job.pin_path(name) for name in job.recipe.sources]
     return [*pins, job.cube_path / "zarr.json", *arrays]
+
+
+def keeps(job: Job) -> bool:
+    """Whether any of the cube is there, though not all: what is gone is found source by source."""
+    arrays = (job.cube_path / name / "zarr.json" for name in job.recipe.sources)
+    return (job.cube_path / "zarr.json").exists() and any(path.exists() for path in arrays)
 
 
 def discard(job: Job) -> None:

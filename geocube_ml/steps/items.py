@@ -12,6 +12,7 @@ from odc.geo.geom import Geometry
 from geocube_ml.errors import NoItemsError
 from geocube_ml.files import content_digest, discard, read_json, write_json
 from geocube_ml.items.catalog import find_items, items_digest, pin_items, read_items
+from geocube_ml.items.item import solar_day
 from geocube_ml.items.pin import PinnedItems, whole_items
 from geocube_ml.spec.period import PeriodSpec
 from geocube_ml.spec.source import SourceSpec
@@ -54,25 +55,29 @@ def pinned(job: Job, name: str, area: Geometry | None) -> Found:
     wanted = _wanted(job, source)
     where = source.items.model_dump(mode="json", exclude={"page_size"})
     step = f"items/{name}"
-    fresh = not records.path("cube", "begun").exists()
-    if not fresh:
-        records.check(step, wanted, longer)
+    cube = records.begun("cube")
+    fresh = cube is None or name not in cube["sources"]
     begun, known = records.path(step, "begun"), records.path(step, "place")
     # the place is written last: without it no pin counts
     there = path.exists() and known.exists() and read_json(known) == where
-    before = read_json(begun)["inputs"] if there else None
+    before = records.begun(step) if there else None
     if before is not None and fresh and not longer(before, wanted):
         before = None  # nothing was made of them: a recipe that was corrected searches anew
     if before == wanted:
         return _kept(job, name)
+    shorter = before is not None and cube is not None and _back(before, wanted, cube["period"])
+    if not fresh and not shorter:
+        records.check(step, wanted, longer)
     if before is None or period is None:
         found = find_items(source, period, area, job.recipe.storage, leave_out=_leaves_out(job))
+    elif shorter:
+        found = _first(read_items(path), before["period"], period)
     else:
         found = [*read_items(path), *_added(job, source, before["period"], area)]
     digest = items_digest(found)
     if job.dry:
         return Found(found, digest)
-    if fresh and before is None:  # of a recipe that was refused: its pin counts no more
+    if shorter or (fresh and before is None):  # of a recipe that was refused: it counts no more
         discard(known)
         discard(begun)
     pin_items(found, path)
@@ -101,9 +106,32 @@ def _kept(job: Job, name: str) -> Found:
 
 
 def longer(before: Mapping[str, Any], now: Mapping[str, Any]) -> bool:
-    """Whether only the period differs, and now reaches further with the same steps before."""
+    """Whether only the period differs, and now reaches further with the same steps before.
+
+    A layer that becomes a series is none: its items were searched for without a period.
+    """
     rest = [{k: v for k, v in inputs.items() if k != "period"} for inputs in (before, now)]
-    return rest[0] == rest[1] and reaches_further(before["period"], now["period"])
+    series = (before["period"] is None) == (now["period"] is None)
+    return series and rest[0] == rest[1] and reaches_further(before["period"], now["period"])
+
+
+def _back(
+    before: Mapping[str, Any], now: Mapping[str, Any], cube: Mapping[str, Any] | None
+) -> bool:
+    """Whether a pin reaches further than is asked for, with days of which no cube was begun."""
+    period = now["period"]
+    return period is not None and longer(now, before) and reaches_further(cube, period)
+
+
+def _first(
+    items: Iterable[pystac.Item], before: Mapping[str, Any], period: PeriodSpec
+) -> list[pystac.Item]:
+    """Those that were pinned before a period became longer."""
+    more = PeriodSpec.model_validate(before).steps[len(period.steps) :]
+    if not more:
+        return list(items)
+    end = more[0].start.isoformat()
+    return [item for item in items if solar_day(item) < end]
 
 
 def reaches_further(before: Mapping[str, Any] | None, now: Mapping[str, Any] | None) -> bool:
@@ -123,7 +151,7 @@ def _wanted(job: Job, source: SourceSpec) -> dict[str, Any]:
         "simulate": recipe.simulate.result() if recipe.simulate else None,
         "assets": list(source.assets),
         "period": None if static or recipe.period is None else recipe.period.result(),
-        "grid": recipe.grid.result(),
+        "grid": recipe.grid_result(),
     }
 
 

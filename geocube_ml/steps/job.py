@@ -170,7 +170,7 @@ class Job:
     @cached_property
     def grid(self) -> Grid:
         """The grid of the cube."""
-        spec = self.recipe.grid
+        spec = self.recipe.grid.model_copy(update={"like": self.recipe.like_asset})
         items = [] if self._model is None else list(self._model.items)
         return make_grid(spec, self.recipe.store, items, self.recipe.storage)
 

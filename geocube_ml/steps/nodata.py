@@ -6,17 +6,18 @@ import logging
 from collections import defaultdict
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 
 from geocube_ml.cube.mosaic import Mosaic
 from geocube_ml.cube.scenes import Granule
-from geocube_ml.errors import GeocubeError, InputError
+from geocube_ml.errors import GeocubeError, InputError, listed
 from geocube_ml.files import read_json, write_json
-from geocube_ml.models.fit import listed
 from geocube_ml.price.sampled import Samples
 from geocube_ml.raster import read_overview
 from geocube_ml.raster.nodata import refuse_rivals, rivals
+from geocube_ml.spec.base import digest
 from geocube_ml.spec.storage import StorageSpec
 from geocube_ml.steps.job import Job
 
@@ -86,12 +87,15 @@ def checked_nodata(job: Job, name: str, mosaic: Mosaic, samples: Samples) -> dic
         Files hold data of the value that the sensor calls nodata.
     """
     path = job.records.path("cube", f"nodata_{name}")
-    if path.exists():  # of a run before: a cube says the same, however often it was interrupted
-        known: dict[str, str] = read_json(path)
-        return known
+    # more items, or another nodata, are looked at anew
+    looked = digest([job.items[name].digest, mosaic.source.result()])
+    known: dict[str, Any] = read_json(path) if path.exists() else {}
+    if known.get("of") == looked:
+        # of a run before: a cube says the same, however often it was interrupted
+        return dict(known["said"])
     found = _found(job, name, mosaic, samples)
     if samples.headers:
-        write_json(path, found)
+        write_json(path, {"of": looked, "said": found})
     return found
 
 

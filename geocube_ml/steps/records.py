@@ -2,8 +2,9 @@
 
 What is done is read from records, never from the presence of data.  A step's ``begun.json`` holds
 its inputs (the part of the recipe that decides the result, and the digests of the steps before),
-so that a change is noticed and can be named; ``done.json`` is written after its data.  A tile's
-record is one small object, found by listing: a thousand tiles a request.
+so that a change is noticed and can be named; ``done.json`` is written after its data.  While a
+result grows, ``before.json`` holds both as they were, until the first tile of what comes is made.
+A tile's record is one small object, found by listing: a thousand tiles a request.
 """
 
 from __future__ import annotations
@@ -60,8 +61,37 @@ class Records:
             Another recipe, or other inputs, began this step; names what differs.
         """
         if self.check(step, inputs, grows):
-            discard(self.path(step, "done"))
-            write_json(self.path(step, "begun"), {"digest": digest(inputs), "inputs": inputs})
+            begun, done, before = (self.path(step, name) for name in ("begun", "done", "before"))
+            # one that is there is of a growth that was stopped before it made anything
+            if begun.exists() and not before.exists():
+                finished = read_json(done) if done.exists() else None
+                write_json(before, {"begun": read_json(begun), "done": finished})
+            discard(done)
+            write_json(begun, {"digest": digest(inputs), "inputs": inputs})
+
+    def make(self, step: str) -> None:
+        """Note that tiles are made from now on: what was there before does not come back."""
+        discard(self.path(step, "before"))
+
+    def restore(self, step: str) -> bool:
+        """Be as before a growth that has made nothing; whether there was such a one."""
+        path = self.path(step, "before")
+        if not path.exists():
+            return False
+        was = read_json(path)
+        write_json(self.path(step, "begun"), was["begun"])
+        if was["done"] is not None:
+            write_json(self.path(step, "done"), was["done"])
+        discard(path)
+        return True
+
+    def begun(self, step: str) -> dict[str, Any] | None:
+        """The inputs that a step was begun with, or None if it was not."""
+        path = self.path(step, "begun")
+        if not path.exists():
+            return None
+        inputs: dict[str, Any] = read_json(path)["inputs"]
+        return inputs
 
     def check(self, step: str, inputs: Mapping[str, Any], grows: Grows | None = None) -> bool:
         """Refuse if the step was begun with other inputs; whether it is new, or grows."""
@@ -92,6 +122,7 @@ class Records:
         """Note that a step is done; written after its data."""
         write_json(self.path(step, "done"), {"digest": inputs_digest, "facts": facts})
         discard(self.path(step, "failed"))
+        discard(self.path(step, "before"))
 
     def facts(self, step: str) -> dict[str, Any] | None:
         """What a finished step noted, or None if it is not done."""

@@ -8,7 +8,7 @@ import platform
 import shutil
 import time
 import warnings
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from datetime import UTC, datetime
 from functools import partial
 from importlib import import_module
@@ -161,9 +161,13 @@ def _run(job: Job, chosen: list[str], redo: bool, reporter: Reporter) -> None:
                 job.check_lease()
                 job.records.finish(name, job.digests[name], facts)
             except GeocubeError as error:
-                if isinstance(error, _WRONG) and not _left_anything(job, name, step):
+                if isinstance(error, _WRONG):
                     # else the recipe that is corrected, as the error says, would be another one
-                    discard(job.records.path(name, "begun"))
+                    if not _left_anything(job, name, step):
+                        discard(job.records.path(name, "begun"))
+                        discard(job.records.path(name, "before"))
+                    else:
+                        job.records.restore(name)
                 rows.append({"step": name, "failed": redacted(str(error))})
                 _write_run(job, started, rows)
                 raise
@@ -224,7 +228,10 @@ def _is_done(job: Job, name: str, step: ModuleType, inputs: dict[str, Any]) -> b
     if job.records.check(name, inputs, _grows(step)) and begun:
         return False  # more comes to what is there
     if not all(path.exists() for path in step.outputs(job)):
-        job.records.forget([name])  # never made, or removed: all tiles are to be made
+        keeps: Callable[[Job], bool] | None = getattr(step, "keeps", None)
+        if keeps is None or not keeps(job):
+            job.records.forget([name])  # never made, or removed: all tiles are to be made
+        return False
     return job.records.facts(name) is not None
 
 

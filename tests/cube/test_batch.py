@@ -23,9 +23,10 @@ def job(tmp_path):
     """Runs it under a number; returns its exit code, and what was called how."""
     stand_ins = {
         "hostname": "echo node7",
-        "sleep": 'exec "$SLEEP" 0.5',
+        # what was begun before, however busy the machine is
+        "sleep": 'until grep -q "dask scheduler" "$CALLS"; do "$SLEEP" 0.05; done; exec "$SLEEP" 1',
         "srun": "",
-        "python": "exit 3",
+        "python": 'until grep -q "srun" "$CALLS"; do "$SLEEP" 0.05; done; exit 3',
         "dask": '[ "${FAILS-}" ] && exit 1; exec "$SLEEP" 60',
     }
     for name, does in stand_ins.items():

@@ -533,6 +533,45 @@ def test_a_filter_that_leaves_nothing_is_told(api):
         find(api, filter=never)
 
 
+@pytest.mark.parametrize("fails", ["datetime", "intersects", "neither"])
+def test_what_an_api_does_not_answer_when_nothing_is_found_is_unknown(api, monkeypatch, fails):
+    """It did answer that it has nothing of what is wanted, which stays what is told."""
+    search = Handler.search
+
+    def refuses(self, asked):
+        conditions = {"datetime", "intersects"} & asked.keys()
+        if conditions == ({fails} if fails != "neither" else set()):
+            self.send_error(400, "no such query")
+        else:
+            search(self, asked)
+
+    monkeypatch.setattr(Handler, "search", refuses)
+    with pytest.raises(NoItemsError) as caught:
+        find(api, PeriodSpec(start="2020-01", end="2020-12"))
+    said = str(caught.value)
+    within, inside = (
+        "an unknown number" if fails == name else n
+        for name, n in (("datetime", "0"), ("intersects", "7"))
+    )
+    every = "an unknown number in all. Widen" if fails == "neither" else "7 in all (all: of 2022"
+    assert f"has {within} within the period alone, {inside} within the grid alone, {every}" in said
+    assert ".." not in said.replace("127.0.0.1", "")
+
+
+def test_items_without_a_place_do_not_hide_that_nothing_was_found(api, monkeypatch):
+    answer = Handler.answer
+
+    def bare(self, value, fault=None):
+        for item in value.get("features", []):
+            item.update(bbox=None, geometry=None)
+        answer(self, value, fault)
+
+    monkeypatch.setattr(Handler, "matches", lambda *args: "datetime" not in args[-1])
+    monkeypatch.setattr(Handler, "answer", bare)
+    with pytest.raises(NoItemsError, match=r"0 within the period alone, .*7 in all\. Widen"):
+        find(api)
+
+
 def test_a_search_that_the_api_refuses_is_told(api):
     api.conforms, api.no_such_property = CONFORMS + FILTERS, True
     with pytest.raises(MissingError, match=r"refuses the search.*Correct"):

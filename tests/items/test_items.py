@@ -9,8 +9,9 @@ import shapely
 from odc.geo.crs import CRS
 from odc.geo.geom import box
 
-from geocube_ml.errors import InputError, MissingError, ReadError
+from geocube_ml.errors import InputError, MissingError, NoItemsError, ReadError
 from geocube_ml.items import filters
+from geocube_ml.items import item as item_module
 from geocube_ml.items.item import (
     Offset,
     asset_geobox,
@@ -21,6 +22,7 @@ from geocube_ml.items.item import (
     stated_geobox,
 )
 from geocube_ml.items.stored import parse_item, quiet
+from geocube_ml.spec.source import ItemsSpec
 
 APPLIED = "earthsearch:boa_offset_applied is true"
 BASELINE = "s2:processing_baseline"
@@ -337,3 +339,42 @@ def test_a_composite_is_of_the_day_that_it_starts_whatever_its_longitude(lon):
         {"start_datetime": "2022-01-01T00:00:00Z", "end_datetime": "2022-12-31T23:59:59Z"},
     )  # fmt: skip
     assert solar_day(item) == "2022-01-01"
+
+
+@pytest.mark.parametrize("passing", [True, False])
+def test_an_outage_stays_one_where_the_item_is_named(tiny, monkeypatch, passing):
+    item = pystac.Item.from_file(str(next(iter(sorted((tiny.folder / "items").glob("*.json"))))))
+    for said in (item.properties, item.assets["B20"].extra_fields):
+        said.pop("proj:shape", None)
+
+    def fails(href, storage):
+        error = ReadError("timed out")
+        error.passing = passing
+        raise error
+
+    monkeypatch.setattr(item_module, "opened", fails)
+    with pytest.raises(ReadError, match=rf"Item {item.id}, asset B20: timed out") as caught:
+        asset_geobox(item, "B20")
+    assert caught.value.passing == passing
+
+
+def test_each_condition_is_asked_once_of_each_item_and_what_they_have_only_if_none_is_left():
+    asked = []
+    items = [pystac.Item(name, None, None, datetime(2022, 1, 5, tzinfo=UTC), {}) for name in "abc"]
+
+    def of(*kept):
+        return [
+            filters.Filter(
+                f"not in {names}", "items.exclude",
+                lambda item, names=names: asked.append(item.id) or item.id in names,
+                lambda gone: asked.append("theirs") or ", ".join(item.id for item in gone),
+            )
+            for names in kept
+        ]  # fmt: skip
+
+    spec = ItemsSpec(catalog="items")
+    assert [i.id for i in filters.filtered(items, of("ab", "bc"), spec, "x")] == ["b"]
+    assert asked == ["a", "b", "c", "a", "b"]
+    told = r"1 not in ab \(theirs: c\), then 2 not in c \(theirs: a, b\)"
+    with pytest.raises(NoItemsError, match=told):
+        filters.filtered(items, of("ab", "c"), spec, "x")

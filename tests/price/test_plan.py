@@ -1,10 +1,12 @@
 """The price of a cube is what a run pays."""
 
 import re
+import time
 from dataclasses import replace
 
 import numpy as np
 import pytest
+import shapely
 from affine import Affine
 from odc.geo.geobox import GeoBox
 
@@ -13,11 +15,13 @@ from geocube_ml.cube.mosaic import make_mosaic
 from geocube_ml.errors import ReadError
 from geocube_ml.grid import Grid
 from geocube_ml.items.catalog import find_items
-from geocube_ml.price import reach, sampled
+from geocube_ml.price import reach, reads, sampled
 from geocube_ml.price import trial as trials
 from geocube_ml.price.duration import Stage
 from geocube_ml.price.memory import worker_bytes
-from geocube_ml.price.parts import Part
+from geocube_ml.price.overviews import OverviewPrice
+from geocube_ml.price.parts import Cover, Part
+from geocube_ml.price.parts import whole as whole_part
 from geocube_ml.price.plan import missing_files, price
 from geocube_ml.price.reads import Near, busiest, reads_of
 from geocube_ml.raster import counted
@@ -160,6 +164,43 @@ def test_what_items_on_one_grid_have_in_common_is_found_once(cloudless, monkeypa
     assert len(windows) <= 2 * 3 * 2
 
 
+def test_of_very_many_grids_some_are_counted_and_windows_stay_exact(cloudless, monkeypatch):
+    mosaic = mosaic_of(cloudless)
+    every = price({"s2": mosaic})
+    monkeypatch.setattr(reads, "_GRIDS", 1)  # of two, of two items each
+    some = price({"s2": mosaic})
+    assert (every.sources["s2"].exact, some.sources["s2"].exact) == (True, False)
+    assert some.windows == every.windows
+    assert some.decoded_bytes == pytest.approx(every.decoded_bytes, rel=0.2)
+    assert any(", about 25.2 MB decoded in 56 blocks" in line for line in some.lines())
+    assert price({"s2": mosaic}).decoded_bytes == some.decoded_bytes
+
+
+def test_what_outlines_touch_does_not_depend_on_how_many_are_looked_at_at_once(
+    cloudless, monkeypatch
+):
+    mosaic = mosaic_of(cloudless)
+    tiles = mosaic.grid.tiles
+    near = Near.of(mosaic, tiles)
+    monkeypatch.setattr(reads, "_AT_A_TIME", 1)
+    again = Near.of(mosaic, tiles)
+    assert len(near.outlines) == 2
+    for outline, some, same in zip(near.outlines, near.tiles, again.tiles, strict=True):
+        touched = [
+            at
+            for at, tile in enumerate(tiles)
+            if outline.intersects(shapely.box(tile.x.start, tile.y.start, tile.x.stop, tile.y.stop))
+        ]
+        assert some.tolist() == same.tolist() == touched
+
+
+def test_the_most_that_a_tile_sees_in_a_month_is_counted(cloudless):
+    """Of the fifth of January both, at the seam; of the fifteenth one more."""
+    mosaic = mosaic_of(cloudless)
+    most = busiest(mosaic, Near.of(mosaic, mosaic.grid.tiles), 8)
+    assert (most.scenes, most.granules) == (2, 3)
+
+
 def test_without_a_connection_the_rest_is_told(cloudless):
     mosaic = mosaic_of(cloudless)
     for granule in mosaic.granules:
@@ -201,7 +242,10 @@ def test_the_lines_are_for_people(cloudless):
     assert tried.startswith("  told from 9 headers of 3 items, as if all were alike, and 2 windows")
     assert written.startswith("164 kB to write in at most 32 objects, about ")
     assert memory.endswith("of memory for a process of 2 threads")
-    assert re.match("about .* seconds, 2 tasks at a time, by windows made for trial;", duration)
+    said = (
+        r"about [\d.,]+ (seconds|minutes|hours|days), 2 tasks at a time, by windows made for trial;"
+    )
+    assert re.match(said, duration)
 
 
 def test_sources_are_added_up(cloudless):
@@ -262,6 +306,58 @@ def test_what_is_done_takes_nothing(cloudless):
     lines = told.lines()
     assert lines[:2] == ["s2: is there", "8 tiles; 16 of 16 tasks are done, 0 left"]
     assert told.sources["s2"].samples.opened == 9  # what is told of files stays the same
+    assert len(lines) == 2  # nothing of nothing: no bytes, no memory, no time
+
+
+def test_where_overviews_alone_are_left_nothing_else_is_told(cloudless):
+    above = OverviewPrice(4, 3_000_000, 1_000_000, 8, (3, 1), 1_000_000)
+    mosaic = mosaic_of(cloudless)
+    lines = price({"s2": mosaic}, left={"s2": []}, done={"s2": 16}, overviews=above).lines()
+    assert lines[2].startswith("overviews: 4 tasks, reading 3 MB of the cube and writing 1 MB")
+    assert lines[3].endswith("of memory for a process of 1 thread")
+    assert "1 task at a time, by usual rates;" in lines[4]
+    assert not any("to write in" in line for line in lines)
+
+
+def tried(clear, encoded, seconds=1.0, *, timed=True):
+    return trials.Tried(seconds, 1, 1000, 1000, 1000, encoded, seconds, clear, timed)
+
+
+def test_a_window_with_hardly_a_clear_pixel_does_not_say_how_a_cube_compresses():
+    """Its chunk takes 400 bytes, whatever is in it: 400 times as much as its clear pixels."""
+    scant, plain = tried(0.001, 400), tried(0.5, 200)
+    assert trials.Trial((scant, plain)).ratio == pytest.approx(0.4)
+    assert trials.Trial((scant,)).ratio == 1
+    assert trials.Trial((scant, tried(0.0, 0))).ratio == 1
+
+
+def test_what_is_compiled_meanwhile_does_not_count_in_the_time_of_a_window():
+    first, rest = tried(1.0, 500, 20.0, timed=False), tried(1.0, 500, 0.1)
+    trial = trials.Trial((first, rest))
+    assert (trial.opening, trial.encoding) == (pytest.approx(0.1), pytest.approx(1e-4))
+    assert trial.reading(1000, 1000, remote=False) == pytest.approx(0.1)
+    assert trials.Trial((first, tried(0.0, 0, 0.1))).opening == 20  # better than nothing
+
+
+@pytest.mark.parametrize("remote", [False, True])
+def test_one_window_more_is_made_where_the_first_would_be_all(cloudless, monkeypatch, remote):
+    """The first read of this process waits, as for a compiler."""
+    monkeypatch.setattr(trials, "is_remote", lambda _: remote)
+    whole, seen = observe.read_onto, []
+
+    def slow(href, geobox, **how):
+        if not seen:
+            time.sleep(0.5)
+        seen.append(href)
+        return whole(href, geobox, **how)
+
+    monkeypatch.setattr(observe, "read_onto", slow)
+    mosaic = mosaic_of(cloudless).during(slice(0, 1))
+    told = trials.trial(whole_part(mosaic), Cover.of(whole_part(mosaic)))
+    first, second = told.windows
+    assert (first.timed, second.timed) == (False, True)
+    assert first.seconds >= 0.5
+    assert told.opening == second.seconds / second.opens
 
 
 def test_stored_bytes_are_those_of_windows_that_are_made(cloudless, tmp_path):

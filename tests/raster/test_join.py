@@ -351,3 +351,32 @@ def test_whole_numbers_stay_whole(tmp_path):
         layers = joined(tiles, at, how)
         assert {layer.dtype for layer in layers} == {np.dtype("int16")}
         np.testing.assert_array_equal(fused(layers, -9999), read_onto(whole, at, **vars(how)))
+
+
+def test_tiles_on_the_two_sides_of_the_world_are_not_one_array(tmp_path):
+    """One lattice in degrees, and 360 of them apart: each is read by itself."""
+    values = surface((40, 40))
+    paths = [
+        write(tmp_path / f"{left}.tif", values, Affine(0.001, 0, left, 0, -0.001, -17), DEGREES)
+        for left in (179.96, -180.0)
+    ]
+    near = GeoBox((80, 80), Affine(100, 0, 815_000, 0, -100, 8_120_000), "EPSG:32760")
+    assert joined(paths, near, wanted()) == [None, None]
+    for href in paths:
+        assert (read_onto(href, near, **vars(wanted())) != -9999).any()
+
+
+@pytest.mark.parametrize("order", [(0, 2, 1), (2, 0, 1), (1, 2, 0)])
+def test_tiles_that_touch_by_another_one_are_joined_in_any_order(tmp_path, order):
+    tiles = cut(tmp_path, surface(), UTM, ([0, 90], [0, 33, 66, 100]))
+    at, how = onto(UTM, "finer"), wanted()
+    want = joined(tiles, at, how)
+    got = joined([tiles[place] for place in order], at, how)
+    for place, layer in zip(order, got, strict=True):
+        np.testing.assert_array_equal(layer, want[place])
+
+
+def test_complex_numbers_are_refused(tmp_path):
+    path = write(tmp_path / "c.tif", surface().astype("complex64"), PLACES[UTM], UTM, nodata=None)
+    with pytest.raises(InputError, match=r"c\.tif holds complex64 values.*amplitude"):
+        read_onto(path, onto(UTM, "finer"), **vars(wanted()))

@@ -4,11 +4,8 @@ import logging
 import shutil
 import ssl
 import subprocess
-import threading
-import time
 import traceback
 import urllib.parse
-from collections import Counter
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 
@@ -126,30 +123,24 @@ def test_any_mixture_of_faults_is_survived(web, right, seed):
         right(read(f"{web.url}/a.tif?{seed}", StorageSpec(attempts=8, deadline_s=20)))
 
 
-def test_one_file_is_opened_by_one_thread_at_a_time_and_two_at_once(web, cog, right, monkeypatch):
-    """GDAL looks up masks under Python's lock, and would wait there for another's request."""
-    (web.folder / "b.tif").write_bytes(cog)
-    opened, inside, most = rasterio.open, Counter(), Counter()
-    both = threading.Barrier(2)
-
-    def slowly(path, *args, **kwargs):
-        inside[path] += 1
-        most[path] = max(most[path], inside[path])
-        if not most["met"]:
-            both.wait(60)  # of a.tif and b.tif; of two threads at one file it would break
-            most["met"] = 1
-        time.sleep(0.02)
-        try:
-            return opened(path, *args, **kwargs)
-        finally:
-            inside[path] -= 1
-
-    monkeypatch.setattr(remote.rasterio, "open", slowly)
-    with ThreadPoolExecutor(6) as pool:
-        names = [f"{web.url}/{name}.tif" for name in "ab" * 6]
-        for got in pool.map(read, names):
-            right(got)
-    assert [most[f"/vsicurl/{name}"] for name in names[:2]] == [1, 1]
+def test_a_mask_within_a_remote_file_counts(web):
+    """Its directory is the last of the file.  This server is of this process: it could not answer
+    to a request that holds Python's lock.
+    """
+    planes = np.full(GRID.shape, 7, "uint16")
+    mask = np.ones(GRID.shape, bool)
+    mask[:200] = False
+    with (
+        rasterio.Env(GDAL_TIFF_INTERNAL_MASK=True),
+        rasterio.open(
+            web.folder / "m.tif", "w", driver="GTiff", height=700, width=700, count=1,
+            dtype="uint16", crs=str(GRID.crs), transform=GRID.transform, tiled=True,
+        ) as dst,
+    ):  # fmt: skip
+        dst.write(planes, 1)
+        dst.write_mask(mask)
+    got = read(f"{web.url}/m.tif")
+    np.testing.assert_array_equal(got, np.where(mask, planes, 0)[90:400, 90:500])
 
 
 @pytest.mark.parametrize("fault", ["slow_down", "reset", "truncated"])

@@ -120,6 +120,15 @@ def test_the_workers_did_it_and_are_left_as_they_were(runs, client):
     assert list(cache.values()) == [None, None]
 
 
+def test_the_memory_of_this_process_is_not_told_for_that_of_the_workers(runs):
+    was = {
+        out: read_json(out / "records/price/cube.json")["was"]["worker_bytes"]
+        for out in (runs.threads, runs.cluster)
+    }
+    assert was[runs.threads] > 0
+    assert was[runs.cluster] is None  # though the recipe says threads, as it is the same
+
+
 def test_a_run_on_threads_takes_up_what_one_on_a_cluster_left(recipe, client, runs, tmp_path):
     path = recipe()
     run_recipe(read_recipe(path), ["cube"], client=client, reporter=Reporter(io.StringIO()))

@@ -2,18 +2,23 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import shutil
 from pathlib import Path
 
 import numpy as np
 import pytest
+import rasterio
 import xarray as xr
+import yaml
+from affine import Affine
 
 from geocube_ml.run import main
+from geocube_ml.steps import cube as cube_step
 from geocube_ml.steps import tiles
 from geocube_ml.store.cube import CubeStore, open_cube
-from tests.steps.conftest import tree
+from tests.steps.conftest import stamps, tree
 
 NO_LABELS = {"labels": None, "evaluate": None, "store": {"chunk": 32, "shard": 64, "tile": 64,
              "steps": 3}}  # fmt: skip
@@ -166,3 +171,184 @@ def test_a_source_that_is_added_leaves_the_others_as_they_are(recipe, tmp_path, 
     assert (cube["dem"].sel(dem_band="slope") > 0).all()
     assert tree(tmp_path / "out/cube.zarr/s2") == s2
     assert main([str(recipe(few))]) == 2  # and is not forgotten again
+
+
+def raster(path, zeros=False):
+    """64 x 64 pixels of 7 that state the nodata -1."""
+    path.parent.mkdir(exist_ok=True)
+    values = np.full((1, 64, 64), 7, "int16")
+    if zeros:
+        values[:, :20, :20] = 0
+    with rasterio.open(
+        path, "w", driver="GTiff", width=64, height=64, count=1, dtype="int16", nodata=-1,
+        crs="EPSG:32633", transform=Affine(10, 0, 500_000, 0, -10, 5_000_000),
+    ) as dst:  # fmt: skip
+        dst.write(values)
+
+
+@pytest.fixture
+def plain(tmp_path):
+    """Write a recipe of folders of rasters: name to nodata, and what else the items say."""
+
+    def write(sources, **more):
+        recipe = {
+            "name": "plain", "out": str(tmp_path / "out"),
+            "sources": {
+                name: {
+                    "sensor": {
+                        "bands": {"v": "image"}, "static": "period" not in more,
+                        "dtype": "int16", "nodata": nodata,
+                    },
+                    "items": {"files": str(tmp_path / name), **items},
+                }
+                for name, (nodata, items) in sources.items()
+            },
+            "grid": {
+                "crs": "EPSG:32633", "resolution": 10,
+                "bounds": [500_000, 4_999_360, 500_640, 5_000_000],
+            },
+            "store": {"chunk": 32, "shard": 32, "tile": 32},
+            **more,
+        }  # fmt: skip
+        path = tmp_path / "plain.yaml"
+        path.write_text(yaml.safe_dump(recipe, sort_keys=False))
+        return str(path)
+
+    return write
+
+
+def test_a_source_that_is_refused_can_be_corrected_or_left_out_again(plain, tmp_path, capsys, made):
+    raster(tmp_path / "soil/a.tif")
+    raster(tmp_path / "dem/a.tif", zeros=True)
+    alone = {"soil": (-1, {})}
+    assert main([plain(alone)]) == 0
+    before, facts = tree(tmp_path / "out/cube.zarr"), tree(tmp_path / "out/records/cube")
+    made.clear()
+
+    assert main([plain({**alone, "dem": (0, {})})]) == 2
+    assert "State `nodata: -1` in the sensor" in capsys.readouterr().err
+    assert tree(tmp_path / "out/records/cube") == {**facts, **prices(tmp_path)}
+    assert main([plain(alone)]) == 0
+    assert not made
+    assert tree(tmp_path / "out/cube.zarr") == before
+
+    assert main([plain({**alone, "dem": (0, {})})]) == 2
+    assert main([plain({**alone, "dem": (-1, {})})]) == 0
+    assert blocks(made) == ["dem"]
+    assert not (tmp_path / "out/records/cube/before.json").exists()
+
+
+def prices(tmp_path):
+    """What of the records of a cube may differ after a growth that was refused."""
+    now = tree(tmp_path / "out/records/cube")
+    return {name: now[name] for name in now if name.startswith(("nodata_", "offsets_"))}
+
+
+def test_items_of_a_source_that_is_refused_can_be_excluded(plain, tmp_path, made):
+    raster(tmp_path / "soil/a.tif")
+    raster(tmp_path / "dem/a.tif", zeros=True)
+    raster(tmp_path / "dem/b.tif")
+    alone = {"soil": (-1, {})}
+    assert main([plain(alone)]) == 0
+    named = {"pattern": "{id}.tif"}
+    assert main([plain({**alone, "dem": (0, named)})]) == 2
+    made.clear()
+    assert main([plain({**alone, "dem": (0, {**named, "exclude": ["a"]})})]) == 0
+    assert blocks(made) == ["dem"]
+
+
+def test_a_longer_period_that_is_refused_can_be_taken_back(plain, tmp_path, capsys, made):
+    """And items of a growth are looked at, whatever was found of those before."""
+    raster(tmp_path / "s/20220510.tif")
+    raster(tmp_path / "s/20220610.tif")
+    source = {"s": (0, {"pattern": "{date:%Y%m%d}.tif"})}
+    few, more = ({"start": "2022-05", "end": end} for end in ("2022-06", "2022-07"))
+    assert main([plain(source, period=few)]) == 0
+    before, pin = tree(tmp_path / "out/cube.zarr"), tree(tmp_path / "out/items")
+    made.clear()
+
+    raster(tmp_path / "s/20220710.tif", zeros=True)
+    assert main([plain(source, period=more)]) == 2
+    assert "Item 2022-07-10, asset image" in capsys.readouterr().err
+    assert main([plain(source, period=few), "--dry-run"]) == 0
+    assert "cube: is done" in capsys.readouterr().out
+    assert main([plain(source, period=few)]) == 0
+    assert not made
+    assert tree(tmp_path / "out/cube.zarr") == before
+    assert tree(tmp_path / "out/items") == pin
+
+    assert main([plain(source, period=more)]) == 2
+    raster(tmp_path / "s/20220710.tif")  # the file was corrected
+    assert main([plain(source, period=more)]) == 0
+    assert open_cube(tmp_path / "out/cube.zarr").sizes["time"] == 3
+
+
+def test_a_growth_that_is_stopped_before_its_first_tile_keeps_what_is_there(
+    plain, tmp_path, capsys, monkeypatch, made
+):
+    raster(tmp_path / "soil/a.tif")
+    raster(tmp_path / "dem/a.tif")
+    alone = {"soil": (-1, {})}
+    assert main([plain(alone)]) == 0
+    records = tmp_path / "out/records/cube/tiles"
+    before = stamps(records)
+    made.clear()
+
+    def stopped(*args):
+        raise KeyboardInterrupt
+
+    both = {**alone, "dem": (-1, {})}
+    with monkeypatch.context() as patch:
+        patch.setattr(cube_step, "checked_nodata", stopped)
+        with contextlib.suppress(KeyboardInterrupt):
+            assert main([plain(both)]) != 0
+    assert stamps(records) == before
+    assert main([plain(both), "--dry-run"]) == 0
+    assert "4 of 8 tasks are done" in capsys.readouterr().out
+    assert main([plain(both)]) == 0
+    assert blocks(made) == ["dem"]
+    assert before.items() <= stamps(records).items()
+
+
+def test_a_growth_that_was_stopped_and_is_then_refused_can_be_taken_back(
+    plain, tmp_path, monkeypatch, made
+):
+    raster(tmp_path / "soil/a.tif")
+    raster(tmp_path / "dem/a.tif", zeros=True)
+    alone, both = {"soil": (-1, {})}, {"soil": (-1, {}), "dem": (0, {})}
+    assert main([plain(alone)]) == 0
+    made.clear()
+
+    def stopped(*args):
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch:
+        patch.setattr(cube_step, "checked_nodata", stopped)
+        with contextlib.suppress(KeyboardInterrupt):
+            assert main([plain(both)]) != 0
+    assert main([plain(both)]) == 2
+    assert main([plain(alone)]) == 0
+    assert not made
+
+
+def test_a_layer_that_becomes_a_series_is_refused(plain, tmp_path, capsys):
+    raster(tmp_path / "s/a_20220501.tif")
+    source = {"s": (-1, {"pattern": "{id}_{date:%Y%m%d}.tif"})}
+    assert main([plain(source)]) == 0
+    series = plain(source, period={"start": "2022-05", "end": "2022-06"})
+    capsys.readouterr()
+    assert main([series]) == 2
+    said = capsys.readouterr().err
+    assert "period" in said
+    assert "--redo" in said
+    assert main([series, "--redo"]) == 0
+    assert open_cube(tmp_path / "out/cube.zarr").sizes["time"] == 2
+
+
+def test_what_was_found_of_files_does_not_outlive_a_nodata_that_is_corrected(plain, tmp_path):
+    raster(tmp_path / "soil/a.tif")
+    raster(tmp_path / "dem/a.tif", zeros=True)
+    assert main([plain({"soil": (0, {}), "dem": (0, {})})]) == 2
+    assert main([plain({"soil": (-1, {}), "dem": (-1, {})})]) == 0
+    cube = open_cube(tmp_path / "out/cube.zarr")
+    assert "files_nodata" not in cube["soil"].attrs

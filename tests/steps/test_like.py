@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import numpy as np
 import pytest
 import rasterio
@@ -80,3 +82,28 @@ def test_an_asset_of_two_sources_is_to_be_named_with_its_own(like, capsys):
 def test_an_asset_that_no_source_reads_is_told_with_those_that_are(like, capsys, asset):
     assert main([like(asset, "slope")]) == 2
     assert "they read: soil map; dem slope. Name one" in capsys.readouterr().err
+
+
+def test_a_source_that_is_added_does_not_change_how_the_grid_is_meant(like, tmp_path, capsys):
+    path = Path(like("slope", "slope"))
+    alone = yaml.safe_load(path.read_text())
+    alone["sources"] = {"dem": alone["sources"]["dem"]}
+    path.write_text(yaml.safe_dump(alone, sort_keys=False))
+    assert main([str(path)]) == 0
+    write(tmp_path / "soil/near_slope.tif", Affine(20, 0, LEFT, 0, -20, TOP), (100, 100))
+    (tmp_path / "soil/far_map.tif").unlink()
+
+    def both(asset):
+        alone["sources"]["soil"] = {
+            "sensor": {"bands": {"v": "slope"}, "static": True, "dtype": "int16", "nodata": -1},
+            "items": {"files": str(tmp_path / "soil"), "pattern": "{id}_{asset}.tif"},
+        }
+        path.write_text(yaml.safe_dump(alone | {"grid": {"like": asset}}, sort_keys=False))
+        return str(path)
+
+    assert main([both("slope")]) == 2
+    assert "`like: dem/slope`" in capsys.readouterr().err
+    assert main([both("dem/slope")]) == 0
+    cube = open_cube(tmp_path / "out/cube.zarr", chunks=None)
+    assert cube.odc.geobox.transform == HEIGHTS
+    assert set(cube.data_vars) >= {"dem", "soil"}
