@@ -123,7 +123,7 @@ def _planes(
 
 def _half_way(low: Any, high: Any) -> Any:
     """The mean of two numbers of one dtype; of integers rounded down, and never too large."""
-    raise NotImplementedError("compiled code only")
+    raise NotImplementedError("numba puts `_of_type` in its place")
 
 
 @overload(_half_way)
