@@ -27,7 +27,7 @@ from rich.table import Table
 
 from benchmarks.measure import Result
 
-WORKLOADS = ("cube", "feed", "map")
+WORKLOADS = ("cube", "feed", "map", "labels")
 NAMES = (*WORKLOADS, "schedule", "layout", "planning")
 RESULTS = Path(__file__).parent / "results" / "latest.json"
 

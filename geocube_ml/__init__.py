@@ -15,7 +15,10 @@ _WHERE = {
     "Recipe": "spec.recipe",
     "StorageSpec": "spec.storage",
     "as_bands": "views.bands",
+    "cube_loader": "data.loader",
+    "doubtful_labels": "doctor.doubt",
     "evaluate_models": "evaluate",
+    "export_dataset": "export.dataset",
     "fill_gaps": "views.gaps",
     "find_items": "items.catalog",
     "gather_samples": "data.samples",
@@ -25,28 +28,41 @@ _WHERE = {
     "make_grid": "grid",
     "make_mosaic": "cube.mosaic",
     "open_cube": "store.cube",
+    "patch_loader": "data.loader",
     "pin_items": "items.catalog",
     "predict_map": "predict",
     "rasterize_labels": "labels.raster",
     "read_items": "items.catalog",
     "read_labels": "labels.polygons",
     "read_recipe": "spec.recipe",
+    "read_samples": "data.table",
+    "record_decisions": "doctor.decisions",
     "run_recipe": "steps.runner",
+    "sample_loader": "data.loader",
     "to_cog": "export.cog",
     "to_decibel": "views.bands",
     "to_physical": "views.bands",
     "to_power": "views.bands",
     "train_model": "train",
     "write_report": "report.page",
+    "write_samples": "data.table",
 }
 
 
 if TYPE_CHECKING:
     from geocube_ml.cube.lazy import lazy_cube as lazy_cube
     from geocube_ml.cube.mosaic import make_mosaic as make_mosaic
+    from geocube_ml.data.loader import cube_loader as cube_loader
+    from geocube_ml.data.loader import patch_loader as patch_loader
+    from geocube_ml.data.loader import sample_loader as sample_loader
     from geocube_ml.data.samples import gather_samples as gather_samples
+    from geocube_ml.data.table import read_samples as read_samples
+    from geocube_ml.data.table import write_samples as write_samples
+    from geocube_ml.doctor.decisions import record_decisions as record_decisions
+    from geocube_ml.doctor.doubt import doubtful_labels as doubtful_labels
     from geocube_ml.evaluate import evaluate_models as evaluate_models
     from geocube_ml.export.cog import to_cog as to_cog
+    from geocube_ml.export.dataset import export_dataset as export_dataset
     from geocube_ml.grid import make_grid as make_grid
     from geocube_ml.items.catalog import find_items as find_items
     from geocube_ml.items.catalog import pin_items as pin_items
@@ -76,7 +92,10 @@ __all__ = [
     "StorageSpec",
     "__version__",
     "as_bands",
+    "cube_loader",
+    "doubtful_labels",
     "evaluate_models",
+    "export_dataset",
     "fill_gaps",
     "find_items",
     "gather_samples",
@@ -86,19 +105,24 @@ __all__ = [
     "make_grid",
     "make_mosaic",
     "open_cube",
+    "patch_loader",
     "pin_items",
     "predict_map",
     "rasterize_labels",
     "read_items",
     "read_labels",
     "read_recipe",
+    "read_samples",
+    "record_decisions",
     "run_recipe",
+    "sample_loader",
     "to_cog",
     "to_decibel",
     "to_physical",
     "to_power",
     "train_model",
     "write_report",
+    "write_samples",
 ]
 
 

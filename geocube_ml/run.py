@@ -28,7 +28,10 @@ def main(argv: list[str] | None = None) -> int:
     )
     parser.add_argument("recipe", help="a YAML file; see catalogs/")
     parser.add_argument(
-        "steps", nargs="*", metavar="STEP", help=f"some of: {', '.join(STEPS)}; all by default"
+        "steps",
+        nargs="*",
+        metavar="STEP",
+        help=f"some of: {', '.join(STEPS)}; all up to report by default",
     )
     parser.add_argument("--dry-run", action="store_true", help="print the plan, write nothing")
     parser.add_argument(

@@ -11,7 +11,7 @@ import xarray as xr
 from numpy.typing import NDArray
 from sklearn.model_selection import StratifiedGroupKFold
 
-from geocube_ml.data.samples import HOLDOUT, count_polygons
+from geocube_ml.data.folds import TRAIN, VALIDATION, count_polygons, split_codes, with_gap
 from geocube_ml.data.sources import described
 from geocube_ml.errors import InputError
 from geocube_ml.models.bundle import ModelBundle
@@ -45,7 +45,9 @@ def train_model(
     name : str, optional
         Of the model; its kind by default.
     rows : (sample,) bool, optional
-        Rows to train on; all but the hold-out of spatial blocks by default.
+        Rows to train on; by default those whose given split is ``train``, without one all but the
+        hold-out of spatial blocks; and none that is nearer than the gap to what is held out.  Rows
+        that weigh 0 are left out.
     lenient : bool
         Train even if a class has no row; the model then never answers with it.
     workers : int
@@ -60,35 +62,53 @@ def train_model(
     Raises
     ------
     InputError
-        A class has no row to train on, unless `lenient`.
+        A class has no row to train on, unless `lenient`; or there is no row at all.
 
     Notes
     -----
-    A network stops early by the loss on spatial blocks that are held out of its training rows;
-    with fewer than seven blocks or rows of the largest class, or where a class lies in one block
-    only, it trains its full length on all rows.
+    A network stops early by the loss on the rows whose given split is ``validation``, on which no
+    model is trained; without such, on spatial blocks that are held out of its training rows.  With
+    fewer than seven blocks or rows of the largest class, or where a class lies in one block only,
+    it trains its full length on all rows.
     """
+    given = np.zeros(samples.sizes["sample"], bool)
     if rows is None:
-        rows = samples["fold_block"].values != HOLDOUT
+        split = with_gap(samples, split_codes(samples))
+        rows = split == TRAIN
+        if not isinstance(spec, ForestSpec):  # it looks at them to know when to stop
+            given = split == VALIDATION
+    every = _weights(samples)
+    rows, given = rows & (every > 0), given & (every > 0)
     classes = ClassScheme.from_attrs(samples["label"].attrs)
-    label = samples["label"].values[rows]
     if not lenient:
-        _check_classes(label, classes)
+        _check_classes(samples["label"].values[rows], classes)
+    if not rows.any():
+        raise InputError(
+            f"None of the {len(every)} samples is trained on: all are held out, lie nearer to "
+            "those than the gap, or weigh 0. Lower `samples.gap_m`, or correct the labels' weights."
+        )
+    rows = rows | given
+    label = samples["label"].values[rows]
+    # equal ones change nothing but the last bits
+    weight = every[rows] if np.ptp(every[rows]) > 0 else None
 
     fit = Fit.model_validate(described(samples))
     series = fit.stacked({name: samples[name].values[rows] for name in fit.names})
     n_class = len(classes.names)
     if isinstance(spec, ForestSpec):
         classifier: Any = fit_forest(
-            spec, series, label, n_class, layout=fit.layout, workers=workers
+            spec, series, label, n_class, layout=fit.layout, weight=weight, workers=workers
         )
         n_validation = 0
     else:
-        held = _validation(label, samples["block"].values[rows], spec.seed)
+        held = given[rows]
+        if not held.any():
+            held = _validation(label, samples["block"].values[rows], spec.seed)
         n_validation = int(held.sum())
         classifier = fit_network(
-            spec, series, label, n_class, validation=held, layout=fit.layout, note=note
-        )
+            spec, series, label, n_class, validation=held, layout=fit.layout, weight=weight,
+            note=note,
+        )  # fmt: skip
     facts = {
         "n_train": len(label) - n_validation,
         "n_validation": n_validation,
@@ -102,9 +122,17 @@ def _check_classes(label: NDArray[Any], classes: ClassScheme) -> None:
     empty = [name for name, n in zip(classes.names, count, strict=True) if n == 0]
     if empty:
         raise InputError(
-            f"No training row of: {', '.join(empty)}; all its samples lie in the hold-out. Take "
-            "smaller blocks (`samples.block_m`), another `samples.seed`, or leave the class out."
+            f"No training row of: {', '.join(empty)}; all its samples lie in the hold-out, nearer "
+            "to it than the gap, or weigh 0. Take smaller blocks (`samples.block_m`), another "
+            "`samples.seed`, another split, or leave the class out."
         )
+
+
+def _weights(samples: xr.Dataset) -> NDArray[np.float32]:
+    """How much each sample counts; 1 in a table that does not say it."""
+    if "weight" not in samples:
+        return np.ones(samples.sizes["sample"], np.float32)
+    return samples["weight"].values.astype(np.float32)
 
 
 def _validation(label: NDArray[Any], block: NDArray[np.int64], seed: int) -> NDArray[np.bool_]:

@@ -15,10 +15,8 @@ from odc.geo.geobox import GeoBox
 from geocube_ml.cube import observe
 from geocube_ml.grid import Grid
 from geocube_ml.raster import write_cog
-from geocube_ml.sim import make_archive
 from geocube_ml.spec.grid import StoreSpec
 from geocube_ml.spec.sensor import SensorSpec
-from geocube_ml.spec.simulate import SimSpec
 from geocube_ml.spec.source import ItemsSpec, SourceSpec
 
 __all__ = [
@@ -60,10 +58,9 @@ def reads(monkeypatch):
 
 
 @pytest.fixture(scope="session")
-def archive(tmp_path_factory):
+def archive(dense_archive):
     """A simulated archive: two tiles in two UTM zones, 24 dates."""
-    folder = tmp_path_factory.mktemp("sim") / "archive"
-    return make_archive(SimSpec(folder=str(folder), size=96, revisit_days=15), workers=1)
+    return dense_archive
 
 
 def sensor_of(name):

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import contextlib
+import fcntl
 import os
+import shutil
 import socket
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager
@@ -14,13 +16,13 @@ import dask
 import pytest
 from hypothesis import settings
 
-from geocube_ml.sim import Archive, make_archive
+from geocube_ml.sim import Archive, make_archive, open_archive
 from geocube_ml.spec.simulate import SimSpec
 from tests.servers.fixtures import *  # noqa: F403
-from tests.small import SMALL
+from tests.small import DENSE, SMALL
 
-settings.register_profile("default", deadline=None)
-settings.register_profile("ci", deadline=None, derandomize=True, print_blob=True)
+settings.register_profile("default", deadline=None, max_examples=40)
+settings.register_profile("ci", deadline=None, max_examples=40, derandomize=True, print_blob=True)
 settings.register_profile("nightly", deadline=None, max_examples=1000)
 settings.load_profile(
     os.environ.get("HYPOTHESIS_PROFILE", "ci" if "CI" in os.environ else "default")
@@ -45,9 +47,43 @@ def real_data() -> Callable[[str], Path]:
 
 
 @pytest.fixture(scope="session")
-def small_archive(tmp_path_factory: pytest.TempPathFactory) -> Archive:
+def once(tmp_path_factory: pytest.TempPathFactory) -> Callable[[str, Callable[[Path], Any]], Path]:
+    """Fills a folder by its name, once for all processes of a test run; to be left as it is."""
+    top = tmp_path_factory.getbasetemp()
+    if "PYTEST_XDIST_WORKER" in os.environ:
+        top = top.parent  # each process has a folder of its own below it
+
+    def filled(name: str, fill: Callable[[Path], Any]) -> Path:
+        folder, done = top / "once" / name, top / "once" / f"{name}.done"
+        folder.parent.mkdir(exist_ok=True)
+        with (folder.parent / f"{name}.lock").open("a") as lock:
+            fcntl.flock(lock, fcntl.LOCK_EX)
+            if not done.exists():
+                shutil.rmtree(folder, ignore_errors=True)  # of another, which failed
+                folder.mkdir()
+                fill(folder)
+                done.touch()
+        return folder
+
+    return filled
+
+
+def _simulated(once: Callable[..., Path], name: str, **values: Any) -> Archive:
+    return open_archive(
+        once(name, lambda folder: make_archive(SimSpec(folder=str(folder), **values)))
+    )
+
+
+@pytest.fixture(scope="session")
+def small_archive(once: Callable[..., Path]) -> Archive:
     """On disk; to be left as it is.  Runs that simulate with `SMALL` make the same files."""
-    return make_archive(SimSpec(folder=str(tmp_path_factory.mktemp("archive")), **SMALL))
+    return _simulated(once, "small", **SMALL)
+
+
+@pytest.fixture(scope="session")
+def dense_archive(once: Callable[..., Path]) -> Archive:
+    """Two tiles in two UTM zones, 24 dates; to be left as it is."""
+    return _simulated(once, "dense", **DENSE)
 
 
 @pytest.fixture

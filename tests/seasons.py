@@ -132,7 +132,7 @@ def geobox(shape):
 
 def stored(cube, path, chunk=16):
     """The same cube, written as a run writes it and opened again."""
-    grid = Grid(geobox(cube["label"].shape), StoreSpec(chunk=chunk, shard=2 * chunk, tile=64))
+    grid = Grid(geobox(cube["label"].shape[-2:]), StoreSpec(chunk=chunk, shard=2 * chunk, tile=64))
     store = CubeStore(path, grid)
     fill = {name: variable.attrs["nodata"] for name, variable in cube.items()}
     names = list(cube.data_vars)

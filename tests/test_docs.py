@@ -11,7 +11,7 @@ import yaml
 
 from geocube_ml.run import main
 from geocube_ml.spec.recipe import Recipe, read_recipe
-from geocube_ml.steps import NAMES
+from geocube_ml.steps import NAMES, module_of
 
 ROOT = Path(__file__).parents[1]
 README = (ROOT / "README.md").read_text()
@@ -19,8 +19,11 @@ ARCHITECTURE = (ROOT / "ARCHITECTURE.md").read_text()
 DOCUMENTS = [*ROOT.glob("*.md"), *ROOT.glob("docs/*/*.md")]
 
 
-def blocks(language: str) -> list[str]:
-    return re.findall(rf"```{language}\n(.*?)```", README, flags=re.DOTALL)
+HOW_TO = ROOT / "docs" / "how-to"
+
+
+def blocks(language: str, path: Path = ROOT / "README.md") -> list[str]:
+    return re.findall(rf"```{language}\n(.*?)```", path.read_text(), flags=re.DOTALL)
 
 
 def test_the_readmes_python_runs(monkeypatch, capsys):
@@ -53,6 +56,31 @@ def test_what_else_the_readme_writes_into_a_recipe_fits_into_it(tmp_path):
         for key in values:
             default = Recipe.model_fields[key].get_default()
             assert getattr(recipe, key) != default, f"{key} says what is so anyway"
+
+
+@pytest.mark.parametrize("page", ["labels", "dataset"])
+def test_what_a_how_to_writes_into_a_recipe_fits_into_it(page, tmp_path):
+    (tmp_path / "sources").symlink_to(ROOT / "catalogs" / "sources")
+    first = yaml.safe_load(blocks("yaml")[0])
+    parts = [yaml.safe_load(text) for text in blocks("yaml", HOW_TO / f"{page}.md")]
+    assert parts
+    for number, part in enumerate(parts):
+        path = tmp_path / f"{number}.yaml"
+        path.write_text(yaml.safe_dump(first | part))
+        assert read_recipe(path).labels is not None
+        for source in read_recipe(path).labels.sources:
+            assert source.path.startswith("/data/")
+
+
+def test_the_steps_that_a_how_to_names_exist():
+    for page in ("labels", "dataset"):
+        for block in blocks("bash", HOW_TO / f"{page}.md"):
+            for line in block.splitlines():
+                words = line.partition("#")[0].split()
+                named = [word for word in words[4:] if not word.startswith("--")]
+                assert words[:3] == ["python", "-m", "geocube_ml.run"]
+                assert set(named) <= set(NAMES)
+                assert named
 
 
 def test_the_readmes_exit_codes_are_those_of_the_command():
@@ -132,4 +160,5 @@ def test_decisions_are_numbered_and_say_when_they_would_be_reversed():
 
 def test_every_step_is_a_module():
     for name in NAMES:
-        assert (ROOT / "geocube_ml" / "steps" / f"{name}.py").exists()
+        file = f"{module_of(name).replace('.', '/')}.py"
+        assert (ROOT / file).exists()

@@ -4,15 +4,25 @@ import json
 
 import numpy as np
 import pytest
+import xarray as xr
 from sklearn import metrics
 
+from geocube_ml.data.folds import trained_on
 from geocube_ml.data.samples import gather_samples
-from geocube_ml.evaluate import BOUND, MAJORITY, evaluate_models, evaluate_reference
+from geocube_ml.errors import InputError
+from geocube_ml.evaluate import (
+    BOUND,
+    MAJORITY,
+    HeldOut,
+    evaluate_models,
+    evaluate_reference,
+)
 from geocube_ml.kernels.sampling import blocks
 from geocube_ml.models.bundle import ModelBundle
 from geocube_ml.models.network import one_thread
 from geocube_ml.spec.labels import UNKNOWN
-from geocube_ml.spec.models import EvaluateSpec, ForestSpec, SamplesSpec, TempCNNSpec
+from geocube_ml.spec.models import EvaluateSpec, ForestSpec, TempCNNSpec
+from geocube_ml.spec.samples import SamplesSpec
 from geocube_ml.train import train_model
 from tests.seasons import (
     NAMES,
@@ -423,3 +433,77 @@ def test_models_may_know_different_sources(samples, bundles, cube, truth):
     assert got[0] == alone
     assert got[1]["n_test"] == alone["n_test"]
     assert got[1]["confusion"] != alone["confusion"]
+
+
+# --- groups, a given split, a gap
+
+
+@pytest.fixture(scope="module")
+def grouped(samples):
+    """Three groups of polygons, some of none; and a given split."""
+    group = (samples["polygon"].values % 4 - 1).astype("int16")
+    part = np.array(["train", "train", "test", "validation", ""], object)
+    return samples.assign(
+        fold_group=("sample", group), split=("sample", part[samples["polygon"].values % 5])
+    )
+
+
+def test_each_group_is_left_out_once(grouped, bundles, monkeypatch):
+    fitted = spied(monkeypatch)
+    got = evaluate_models(grouped, bundles, {"forest": TREES}, EvaluateSpec(splits=("group",)))
+    group = grouped["fold_group"].values
+    assert len(fitted) == 3
+    for k, rows in enumerate(fitted):
+        np.testing.assert_array_equal(rows, (group != k) & (group >= 0))
+    assert score_of(got, "forest", "group")["n_test"] == (group >= 0).sum()
+
+
+def test_the_given_split_judges_the_bundles_and_the_block_split_fits_anew(
+    grouped, bundles, monkeypatch
+):
+    fitted = spied(monkeypatch)
+    spec = EvaluateSpec(splits=("split", "block"))
+    got = evaluate_models(grouped, bundles, {"forest": TREES}, spec)
+    test = grouped["split"].values == "test"
+    score = score_of(got, "forest", "split")
+    assert_figures(score, grouped["label"].values[test], codes_of(bundles["forest"], grouped, test))
+    assert score["n_train"] == (grouped["split"].values == "train").sum()
+    (rows,) = fitted
+    np.testing.assert_array_equal(rows, grouped["fold_block"].values != 0)
+
+
+@pytest.mark.parametrize(("split", "field"), [("group", "group_column"), ("split", "split_column")])
+def test_a_split_that_the_samples_lack_is_refused(samples, bundles, split, field):
+    spec = EvaluateSpec(splits=(split,))
+    with pytest.raises(InputError, match=rf"names '{split}', but .*`samples\.{field}`"):
+        evaluate_models(samples, bundles, {"forest": TREES}, spec)
+
+
+def test_the_distance_from_what_was_trained_on_is_told(samples, bundles):
+    spec = EvaluateSpec(splits=("block",))
+    wide = samples.assign_attrs(gap_m=25.0)
+    for table in (samples, wide):
+        got = evaluate_models(table, bundles, {"forest": TREES}, spec)
+        held, used = samples["fold_block"].values == 0, trained_on(table)
+        x, y = samples["x"].values, samples["y"].values
+        far = np.hypot(x[held][:, None] - x[used], y[held][:, None] - y[used]).min(axis=1)
+        said = f"at least {round(far.min(), 2):g} m from those that were trained on, in the median"
+        assert said in got["notes"][0]
+        assert score_of(got, "forest", "block")["n_train"] == used.sum()
+
+
+def test_a_reference_is_judged_only_in_blocks_of_which_nothing_was_trained_on(cube, samples):
+    truth = cube["label"].values
+    half = samples["block"].values % 2 == 0
+    part = np.where(half, "test", "train").astype(object)
+    part[np.flatnonzero(half)[0]] = "train"  # of this block nobody knows what a model has seen
+    given = samples.assign(split=("sample", part))
+    held = HeldOut.of(given, BLOCK_M)
+    lost = samples["block"].values[np.flatnonzero(half)[0]]
+    assert set(held.blocks) == set(samples["block"].values[half]) - {lost}
+    part[samples["polygon"].values == int(samples["polygon"][-1])] = "validation"
+    told = HeldOut.of(samples.assign(split=("sample", part)), BLOCK_M)
+    assert int(samples["polygon"][-1]) in told.trained  # a network stopped by it
+    layered = cube.assign(polygon=xr.concat([cube["polygon"] * 0, cube["polygon"]], "label_layer"))
+    np.testing.assert_array_equal(held.pixels(layered), held.pixels(cube))
+    assert held.pixels(cube).shape == truth.shape

@@ -1,19 +1,21 @@
 """The grid that a recipe asks for, and the tiles that cover it."""
 
 import math
+import pickle
 
 import numpy as np
 import pystac
 import pytest
 import shapely
 from affine import Affine
-from hypothesis import given, settings
+from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 from odc.geo.geobox import GeoBox
+from odc.geo.geom import Geometry
 from pyproj import Transformer
 
 from geocube_ml.errors import GridMismatch, InputError, SpecError
-from geocube_ml.grid import Grid, make_grid
+from geocube_ml.grid import Grid, area_on, make_grid
 from geocube_ml.spec.grid import GridSpec, StoreSpec
 
 UTM = "EPSG:32633"
@@ -180,3 +182,98 @@ def test_like_refuses_what_no_grid_can_be():
         make_grid(GridSpec(like="ndvi"))
     with pytest.raises(InputError, match=r"a has no asset 'clm'"):
         make_grid(GridSpec(like="clm"), items=[item_on("a", ODD)])
+
+
+# -- the area to map ------------------------------------------------------------------------
+
+
+def area_of(shape, crs="EPSG:4326"):
+    return Geometry(shape, crs)
+
+
+@settings(max_examples=40)
+@given(
+    corners=st.lists(
+        st.tuples(st.floats(13.0, 13.2), st.floats(46.0, 46.1)), min_size=3, max_size=8
+    ),
+    tile=st.sampled_from([16, 48, 160]),
+)
+def test_tiles_that_are_made_hold_every_pixel_of_the_area_and_each_meets_it(corners, tile):
+    hull = shapely.convex_hull(shapely.MultiPoint(corners))
+    assume(hull.area > 1e-5)
+    store = StoreSpec(chunk=16, shard=16, tile=tile)
+    grid = make_grid(GridSpec(crs=UTM, resolution=60), store, area=area_of(hull))
+    area = area_on(grid.geobox, area_of(hull))
+    rows, cols = grid.shape
+    made = np.zeros((rows, cols), bool)
+    for one in grid.tiles:
+        assert shapely.intersects(area, grid.geobox[one.y, one.x].extent.geom)
+        made[one.y, one.x] = True
+    at = grid.geobox.transform
+    x, y = at.c + at.a * (np.arange(cols) + 0.5), at.f + at.e * (np.arange(rows) + 0.5)
+    inside = shapely.contains_xy(area, *np.meshgrid(x, y))
+    assert made[inside].all()
+    assert grid.ground.area == pytest.approx(made.sum() * 3600)
+    slack = 0.011 * 60
+    assert shapely.buffer(grid.geobox.extent.geom, slack).contains(area)
+
+
+def test_without_a_crs_it_is_the_utm_zone_of_the_area():
+    for shape, code in [
+        (shapely.box(14, 45, 14.01, 45.01), 32633),
+        (shapely.box(-71, -34, -70.99, -33.99), 32719),
+        (shapely.box(179.9, -1, 180, -0.9), 32760),
+    ]:
+        grid = make_grid(GridSpec(resolution=10), area=area_of(shape))
+        assert grid.geobox.crs.epsg == code
+        assert grid.made is None
+
+
+def test_straight_edges_in_degrees_are_arcs_on_the_grid():
+    """A parallel at 60 degrees north bends by kilometres over ten degrees of longitude."""
+    grid = make_grid(GridSpec(resolution=100), area=area_of(shapely.box(10, 60, 20, 60.5)))
+    area = area_on(grid.geobox, area_of(shapely.box(10, 60, 20, 60.5)))
+    to_grid = Transformer.from_crs("EPSG:4326", grid.geobox.crs, always_xy=True)
+    lon = np.linspace(10.001, 19.999, 97)
+    for lat, inside in ((59.9999, False), (60.0001, True), (60.4999, True), (60.5001, False)):
+        x, y = to_grid.transform(lon, np.full_like(lon, lat))
+        assert (shapely.contains_xy(area, x, y) == inside).all()
+
+
+def test_a_boundary_of_many_vertices_makes_no_task_larger():
+    ring = shapely.Point(500_000, 5_000_000).buffer(30_000, quad_segs=50_000)
+    grid = make_grid(GridSpec(crs=UTM, resolution=10), store_of(256), area=area_of(ring, crs=UTM))
+    assert len(grid.tiles) < 24 * 24
+    assert len(pickle.dumps(grid)) < 2000
+
+
+@pytest.mark.parametrize(
+    ("shape", "crs", "spec", "error", "said"),
+    [
+        (shapely.box(0, 50, 20, 51), "EPSG:4326", {}, SpecError, "no UTM zone is right"),
+        (shapely.box(0, 85, 1, 86), "EPSG:4326", {}, SpecError, "85.00 to 86.00 north"),
+        (
+            shapely.MultiPolygon([shapely.box(179, 10, 180, 11), shapely.box(-180, 10, -179, 11)]),
+            "EPSG:4326", {"crs": "EPSG:32660"}, InputError, "across the antimeridian",
+        ),
+        (
+            shapely.box(14, 45, 15, 46), "EPSG:4326", {"crs": "EPSG:4326"}, SpecError,
+            "is geographic",
+        ),
+    ],
+)  # fmt: skip
+def test_an_area_that_no_grid_covers_is_refused(shape, crs, spec, error, said):
+    with pytest.raises(error, match=said):
+        make_grid(GridSpec(resolution=10, **spec), area=area_of(shape, crs))
+
+
+def test_an_area_outside_a_stated_grid_is_refused_with_both_places():
+    grid = make_grid(GridSpec(crs=UTM, resolution=10, bounds=(500_000, 5e6, 501_000, 5.001e6)))
+    with pytest.raises(InputError, match=r"lies outside the grid: .* 600000, 5000000") as caught:
+        area_on(grid.geobox, area_of(shapely.box(6e5, 5e6, 6.01e5, 5.001e6), UTM))
+    assert "500000, 5000000, 501000" in str(caught.value)
+
+
+def test_a_grid_of_an_area_needs_one():
+    with pytest.raises(SpecError, match=r"neither an extent nor an area"):
+        make_grid(GridSpec(resolution=10))

@@ -16,7 +16,8 @@ from geocube_ml.errors import GridMismatch, InputError
 from geocube_ml.models.network import one_thread
 from geocube_ml.predict import predict_map
 from geocube_ml.spec.labels import ClassScheme
-from geocube_ml.spec.models import ForestSpec, SamplesSpec, TempCNNSpec
+from geocube_ml.spec.models import ForestSpec, TempCNNSpec
+from geocube_ml.spec.samples import SamplesSpec
 from geocube_ml.train import train_model
 from tests.seasons import NAMES, add_radar, add_terrain, make_cube, make_still, stored
 

@@ -229,7 +229,7 @@ def test_faults_can_be_aimed(s3: S3, s3_faults: S3Proxy):
 
 
 def test_the_seed_decides_whatever_the_order(s3: S3, s3_faults: S3Proxy):
-    bucket = s3.bucket()
+    bucket = s3.bucket("always-the-same")  # the seed decides by addresses
     seen = s3.behind(s3_faults.url)
 
     def failing(keys: list[int], seed: int) -> set[int]:

@@ -3,11 +3,13 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
+from geocube_ml.data.folds import trained_on
 from geocube_ml.data.samples import gather_samples
 from geocube_ml.errors import InputError
 from geocube_ml.models.fit import Fit, FitSource
 from geocube_ml.models.network import one_thread
-from geocube_ml.spec.models import ForestSpec, SamplesSpec, TempCNNSpec
+from geocube_ml.spec.models import ForestSpec, TempCNNSpec
+from geocube_ml.spec.samples import SamplesSpec
 from geocube_ml.train import train_model
 from tests.seasons import NAMES, add_radar, add_terrain, fit_of, make_cube, make_still, scheme
 
@@ -92,7 +94,7 @@ def validation_of(samples, monkeypatch, **more):
     """Rows that the network is told to hold out, within those that it is given."""
     seen = []
 
-    def fit(spec, series, label, n_class, *, validation, layout, note):
+    def fit(spec, series, label, n_class, *, validation, **_):
         seen.append((label, validation))
         raise KeyboardInterrupt
 
@@ -202,3 +204,77 @@ def test_a_model_of_a_cube_without_a_time_axis_learns(spec):
     held = samples["fold_block"].values == 0
     prob = bundle.predict_proba({n: samples[n].values[held] for n in bundle.fit.names})
     assert (prob.argmax(axis=1) == samples["label"].values[held]).mean() > 0.9
+
+
+# --- weights, a gap, a given split
+
+
+def weighed(samples, weight):
+    return samples.assign(weight=("sample", np.asarray(weight, "float32")))
+
+
+@SPECS
+def test_a_weight_of_zero_leaves_a_sample_out(samples, spec):
+    out = np.arange(samples.sizes["sample"]) % 4 == 0
+    zero = weighed(samples, np.where(out, 0, 1))
+    rest = samples.sel(sample=~out)
+    bundle = train_model(zero, spec)
+    assert_same(bundle, train_model(rest, spec), samples)
+    used = ~out & (samples["fold_block"].values != 0)
+    assert bundle.facts["n_train"] + bundle.facts["n_validation"] == used.sum()
+
+
+@SPECS
+def test_equal_weights_are_no_weights_and_others_count(samples, spec):
+    plain = train_model(samples, spec)
+    n = samples.sizes["sample"]
+    assert_same(plain, train_model(weighed(samples, np.full(n, 3)), spec), samples)
+    assert_same(plain, train_model(samples.drop_vars("weight"), spec), samples)
+    heavy = weighed(samples, np.where(samples["label"].values == 1, 20, 1))
+    a, b = (
+        one.predict_proba(counts_of(samples))[:, 1] for one in (plain, train_model(heavy, spec))
+    )
+    assert b.mean() > a.mean()
+
+
+@SPECS
+def test_nothing_left_to_train_on_is_said(samples, spec):
+    none = weighed(samples, np.zeros(samples.sizes["sample"]))
+    with pytest.raises(InputError, match=r"No training row of: winter wheat, .* or weigh 0"):
+        train_model(none, spec)
+    with pytest.raises(InputError, match=r"None of the 1333 samples is trained on"):
+        train_model(none, spec, lenient=True)
+
+
+@SPECS
+def test_what_is_nearer_to_the_hold_out_than_the_gap_is_never_used(samples, spec):
+    wide = samples.assign_attrs(gap_m=25.0)
+    used = trained_on(wide)
+    assert 0 < used.sum() < (samples["fold_block"].values != 0).sum()
+    assert_same(train_model(wide, spec), train_model(altered(wide, ~used), spec), samples)
+
+
+def given_split(samples):
+    part = np.array(["train", "validation", "test", ""], object)[samples["polygon"].values % 4]
+    return samples.assign(split=("sample", part))
+
+
+@SPECS
+def test_a_given_split_decides_what_is_trained_on(samples, spec):
+    given = given_split(samples)
+    says = ["train"] if spec.kind == "forest" else ["train", "validation"]
+    used = np.isin(given["split"].values, says)
+    bundle = train_model(given, spec)
+    assert_same(bundle, train_model(altered(given, ~used), spec), samples)
+    assert bundle.facts["n_train"] == (given["split"].values == "train").sum()
+    assert bundle.facts["n_train"] + bundle.facts["n_validation"] == used.sum()
+    near = given.assign_attrs(gap_m=15.0)
+    kept = train_model(near, spec).facts["n_train"]
+    assert 0 < kept == trained_on(near).sum() < bundle.facts["n_train"]
+
+
+def test_a_given_split_says_when_to_stop(samples, monkeypatch):
+    given = given_split(samples)
+    _, held = validation_of(given, monkeypatch)
+    used = given["split"].values[np.isin(given["split"].values, ["train", "validation"])]
+    np.testing.assert_array_equal(held, used == "validation")

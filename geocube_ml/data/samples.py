@@ -1,59 +1,85 @@
-"""The sample table: what all sources know of labelled pixels, gathered once from the cube.
-
-xbatcher hands out one patch a storage chunk, so each chunk that holds a sample is read once, and
-chunks without one are not read.  The pixels are picked from a patch by a kernel.
-"""
+"""The sample table: what all sources know of labelled pixels or objects, gathered from the cube."""
 
 from __future__ import annotations
 
-import warnings
-from collections.abc import Iterator, Mapping
-from math import ceil
+import json
+from collections.abc import Mapping
+from importlib.metadata import version
 from typing import Any
 
 import numpy as np
+import odc.geo.xr  # noqa: F401  gives DataArrays their `odc`
+import pandas as pd
+import shapely
 import xarray as xr
 from numpy.typing import NDArray
-from sklearn.model_selection import StratifiedGroupKFold
-from xbatcher import BatchGenerator
 
+from geocube_ml.data.apart import OUTLINE
+from geocube_ml.data.draw import drawn
+from geocube_ml.data.folds import HOLDOUT, count_polygons, fold_distances, make_folds
+from geocube_ml.data.known import Known
+from geocube_ml.data.objects import Objects
+from geocube_ml.data.pixels import Pixels
 from geocube_ml.data.sources import deciding, source_names
-from geocube_ml.errors import InputError
-from geocube_ml.kernels.sampling import any_data, blocks, draw, gather
-from geocube_ml.spec.labels import UNKNOWN
-from geocube_ml.spec.models import SamplesSpec
+from geocube_ml.errors import InputError, listed
+from geocube_ml.kernels.sampling import any_data
+from geocube_ml.spec.labels import ClassScheme
+from geocube_ml.spec.samples import SamplesSpec
+
+__all__ = ["HOLDOUT", "count_polygons", "gather_samples"]
 
 _DEFAULT = SamplesSpec()
+_SOFTWARE = ("geocube_ml", "numpy", "scikit-learn", "exactextract")  # that decide the values
 
-HOLDOUT = 0
-"""Fold of spatial blocks that no model is trained on."""
+NOT_VALID = "valid in no time step of the cube"
+NO_PIXEL = "without a pixel of its own in the cube"
+NO_OBJECT = "background or a pixel of a class raster, which are no objects"
 
 
-def gather_samples(cube: xr.Dataset, spec: SamplesSpec = _DEFAULT) -> xr.Dataset:
-    """What all sources know of labelled pixels.
+def gather_samples(
+    cube: xr.Dataset,
+    spec: SamplesSpec = _DEFAULT,
+    labels: pd.DataFrame | None = None,
+    *,
+    provenance: Mapping[str, Any] | None = None,
+) -> xr.Dataset:
+    """What all sources know of labelled pixels, or of labelled polygons.
 
     Parameters
     ----------
     cube : xarray.Dataset
         Sources, each with a band dimension of its own: series NAME (time, NAME_band, y, x), static
-        ones NAME (NAME_band, y, x); ``label`` and ``polygon`` (y, x).
+        ones NAME (NAME_band, y, x); ``label`` and ``polygon`` (y, x) or (label_layer, y, x).
     spec : SamplesSpec
-        How many pixels of a polygon, and how folds are cut.
+        What a sample is, how many are drawn, and how folds are cut.
+    labels : GeoDataFrame, optional
+        What the step `labels` writes: of each ``polygon`` its validity, weight, kept columns and,
+        for objects, its shrunk geometry in the cube's CRS.  Without it all labels hold always and
+        weigh 1.
+    provenance : mapping, optional
+        Further facts to be noted, such as digests.
 
     Returns
     -------
     xarray.Dataset
         Along ``sample``: series (sample, time, NAME_band) and static sources (sample, NAME_band) as
-        counts, ``label`` uint8, ``polygon`` int32, ``x`` and ``y`` (metres), ``block`` int64,
-        ``fold_block`` and ``fold_polygon`` int16; row by row as the map lies, however the cube is
-        chunked.  A polygon lies wholly in one fold of either kind: its block is that of the mean of
-        its pixels.  Attribute ``n_unobserved`` counts labelled pixels left out because no series
-        has an observation in any step, or, without series, no static source has data.
+        counts, nodata in the steps that are not wholly within the label's validity; ``label``
+        uint8, ``polygon`` int32, ``x`` and ``y`` (metres), ``weight`` float32, ``block`` int64,
+        ``fold_random``, ``fold_polygon``, ``fold_block`` and, by a column, ``fold_group`` int16 and
+        ``split``; the kept columns.  Pixels row by row as the map lies, objects by number, however
+        the cube is chunked; of objects the first statistic stands for the source, in floats, the
+        others beside it (``s2_std``, NaN where missing), and ``outline`` is the shape of each.
+
+        Attributes: ``crs`` (WKT); ``gap_m``; ``n_unobserved``, those left out because no series
+        has an observation in any step, or, without series, no static source has data; and as JSON
+        ``drawn`` (class to ``labelled``, ``asked``, ``got``), ``left_out`` (reason to ``labels``
+        and ``samples``), ``fold_distances`` and ``provenance``.
 
     Raises
     ------
     InputError
-        No source, no labelled pixel, or fewer blocks, polygons or samples of any class than folds.
+        No source, no labelled pixel, fewer blocks, polygons, groups or samples of any class than
+        folds, a table of labels that is not the cube's, or a column that is not as it must be.
     """
     names = source_names(cube)
     if not names:
@@ -61,168 +87,181 @@ def gather_samples(cube: xr.Dataset, spec: SamplesSpec = _DEFAULT) -> xr.Dataset
             "The cube has no source: no variable NAME with a dimension NAME_band. It has "
             f"{', '.join(str(name) for name in cube) or 'none'}. Run the step `cube` first."
         )
-    rows, cols, polygon, label = _drawn(cube, spec)
-    values = {name: _values(cube[name], rows, cols) for name in names}
-    decide = deciding(cube)
+    every = Pixels.of(cube)
+    classes = ClassScheme.from_attrs(cube["label"].attrs).names
+    left_out: dict[str, dict[str, int]] = {}
+    found: Pixels | Objects = every
+    if spec.unit == "polygon":
+        found = _objects(cube, spec, labels)
+        _leave_out(left_out, NO_OBJECT, every.polygon[every.polygon <= 0])
+        if labels is not None:
+            vectors = labels["polygon"].to_numpy()
+            _leave_out(left_out, NO_PIXEL, np.setdiff1d(vectors[vectors > 0], found.polygon))
+    del every
+    known = None if labels is None else Known.of(labels, cube)
+    if known is not None:
+        found = _valid(found, known, left_out)
+
+    labelled = np.bincount(found.label, minlength=len(classes))
+    kept, asked = drawn(found.x, found.y, found.polygon, found.label, spec)
+    found = found.take(kept)
+    rows = None if known is None else known.rows(found.polygon)
+    values = _values(cube, names, found, known, rows)
     observed = np.logical_or.reduce(
-        [any_data(values[name], cube[name].attrs["nodata"]) for name in decide]
+        [any_data(values[name], cube[name].attrs["nodata"]) for name in deciding(cube)]
     )
     if not observed.any():
         raise InputError(
-            f"None of the {len(rows)} labelled pixels has an observation in any step of "
-            f"{', '.join(decide)}. Widen the period, raise max_cloud_cover, or look at the mask's "
-            "`clear` values."
+            f"None of the {len(observed)} labelled {spec.unit}s has an observation in any step of "
+            f"{', '.join(deciding(cube))}. Widen the period, raise max_cloud_cover, or look at the "
+            "mask's `clear` values and at the labels' validity."
         )
-    rows, cols, polygon, label = (part[observed] for part in (rows, cols, polygon, label))
+    if not observed.all():
+        found, rows = found.take(observed), None if rows is None else rows[observed]
+        for name in values:  # one after the other: two of one are held, not two of all
+            values[name] = values[name][observed]
 
-    x, y = cube["x"].values[cols], cube["y"].values[rows]
-    block = _blocks(x, y, polygon, spec.block_m)
-    owner = np.where(polygon > 0, polygon, -1 - np.unique(block, return_inverse=True)[1])
-
-    sources = {
-        name: (
-            ("sample", *(dim for dim in cube[name].dims if dim not in ("y", "x"))),
-            values[name][observed],
-            _kept_attrs(cube[name]),
-        )
-        for name in names
+    columns = {} if known is None or rows is None else known.columns(rows)
+    weight = np.ones(len(found.label), np.float32)
+    if known is not None and rows is not None:
+        weight = known.weight(rows)
+    folds = make_folds(found.x, found.y, found.polygon, found.label, columns, spec)
+    plain = {
+        "label": ("sample", found.label, _kept_attrs(cube["label"])),
+        "polygon": ("sample", found.polygon, {"nodata": 0}),
+        "x": ("sample", found.x, {"units": "m"}),
+        "y": ("sample", found.y, {"units": "m"}),
+        "weight": ("sample", weight),
+        **folds,
     }
+    if isinstance(found, Objects):
+        said = {"encoding": "hexadecimal WKB, in the coordinates of x and y"}
+        plain[OUTLINE] = ("sample", shapely.to_wkb(found.outline, hex=True), said)
     bands = {f"{name}_band": cube[f"{name}_band"] for name in names}
     time = {"time": _steps(cube)} if any("time" in cube[name].dims for name in names) else {}
-    return xr.Dataset(
+    taken = [*values, *plain, *bands, *time, "sample", "class", "geometry", "split"]
+    own = {name: value for name, value in columns.items()
+           if not (name == "split" == spec.split_column)}  # fmt: skip
+    if clash := sorted(set(taken) & set(own)):
+        raise InputError(
+            f"The labels keep the column {listed(clash)}, a name that the sample table gives to "
+            "something else. Rename it in the labels' file, or leave it out of `columns`; a given "
+            "split is named in `samples.split_column`."
+        )
+    samples = xr.Dataset(
         {
-            **sources,
-            "label": ("sample", label, _kept_attrs(cube["label"])),
-            "polygon": ("sample", polygon.astype(np.int32), {"nodata": 0}),
-            "x": ("sample", x, {"units": "m"}),
-            "y": ("sample", y, {"units": "m"}),
-            "block": ("sample", block),
-            "fold_block": ("sample", _folds(label, block, spec, "spatial blocks")),
-            "fold_polygon": ("sample", _folds(label, owner, spec, "polygons")),
+            **{name: _source(cube, name, array) for name, array in values.items()},
+            **plain,
+            **{name: ("sample", value) for name, value in own.items()},
         },
         coords=time | bands,
-        attrs={"n_unobserved": int((~observed).sum())},
     ).drop_vars("spatial_ref", errors="ignore")
+    samples.attrs = {
+        "crs": _crs(cube),
+        "n_unobserved": int((~observed).sum()),
+        "gap_m": float(spec.gap_m),
+        "drawn": json.dumps(_counts(classes, labelled, asked, found.label)),
+        "left_out": json.dumps(left_out),
+        "fold_distances": json.dumps(fold_distances(samples)),
+        "provenance": json.dumps(
+            {
+                **(provenance or {}),
+                "samples": spec.result(),
+                "software": {name: version(name) for name in _SOFTWARE},
+            },
+            sort_keys=True,
+        ),
+    }
+    return samples
 
 
-def count_polygons(samples: xr.Dataset, rows: NDArray[np.bool_]) -> int:
-    """Number of polygons that some rows of a sample table come from; background is none."""
-    polygons = samples["polygon"].values[rows]
-    return len(np.unique(polygons[polygons > 0]))
+def _objects(cube: xr.Dataset, spec: SamplesSpec, labels: pd.DataFrame | None) -> Objects:
+    if labels is None:
+        raise InputError(
+            "`unit: polygon` needs the shapes of the labels. Hand over the table that the step "
+            "`labels` writes (`labels.parquet`), or take `unit: pixel`."
+        )
+    geobox = cube["label"].odc.geobox
+    if geobox is None:
+        raise InputError(
+            "`unit: polygon` needs the cube's grid, but its `label` has no CRS or no even "
+            "coordinates. Open it with `open_cube`, or take `unit: pixel`."
+        )
+    return Objects.of(cube, geobox, labels, spec.statistics)
+
+
+def _valid(
+    found: Pixels | Objects, known: Known, left_out: dict[str, dict[str, int]]
+) -> Pixels | Objects:
+    """Those whose label holds in some step of the cube."""
+    valid = known.valid(known.rows(found.polygon))
+    _leave_out(left_out, NOT_VALID, found.polygon[~valid])
+    if not valid.any():
+        raise InputError(
+            f"None of the {len(valid)} labelled samples is valid in a time step of the cube. Widen "
+            "the period, or correct `valid_from` and `valid_to` of the labels."
+        )
+    return found if valid.all() else found.take(valid)
+
+
+def _leave_out(left_out: dict[str, dict[str, int]], reason: str, polygon: NDArray[Any]) -> None:
+    if polygon.size:
+        left_out[reason] = {"labels": len(np.unique(polygon)), "samples": int(polygon.size)}
+
+
+def _values(
+    cube: xr.Dataset,
+    names: list[str],
+    found: Pixels | Objects,
+    known: Known | None,
+    rows: NDArray[np.intp] | None,
+) -> dict[str, NDArray[Any]]:
+    """Counts of each source; steps in which a label does not hold are missing."""
+    values: dict[str, NDArray[Any]] = {}
+    for name in names:
+        for ending, array in found.read(cube[name]).items():
+            if known is not None and rows is not None and "time" in cube[name].dims:
+                known.mask(array, rows, np.nan if ending else cube[name].attrs["nodata"])
+            values[name + ending] = array
+    return values
+
+
+def _source(cube: xr.Dataset, name: str, values: NDArray[Any]) -> tuple[Any, ...]:
+    """A source, or a statistic of one, as a variable of the table."""
+    source = cube[name] if name in cube else cube[name.rpartition("_")[0]]
+    attrs = _kept_attrs(source)
+    if name not in cube:
+        attrs = {key: value for key, value in attrs.items() if key != "_FillValue"}
+        attrs["nodata"] = np.nan
+        if name.endswith("_std"):  # a spread has no origin
+            attrs.pop("add_offset", None)
+    return ("sample", *(dim for dim in source.dims if dim not in ("y", "x"))), values, attrs
+
+
+def _counts(
+    classes: tuple[str, ...],
+    labelled: NDArray[Any],
+    asked: NDArray[Any] | None,
+    label: NDArray[Any],
+) -> dict[str, dict[str, int | None]]:
+    got = np.bincount(label, minlength=len(classes))
+    most = None if asked is None else int(asked.max())
+    return {
+        name: {"labelled": int(labelled[code]), "asked": most, "got": int(got[code])}
+        for code, name in enumerate(classes)
+    }
+
+
+def _crs(cube: xr.Dataset) -> str:
+    """WKT, or nothing where the cube does not say it."""
+    crs = cube["label"].odc.crs
+    return "" if crs is None else str(crs.to_wkt())
 
 
 def _steps(cube: xr.Dataset) -> xr.DataArray:
     """The time axis by itself: the bounds of its steps stay in the cube."""
     attrs = {key: value for key, value in cube["time"].attrs.items() if key != "bounds"}
-    return xr.DataArray(cube["time"].values, dims="time", attrs=attrs)
-
-
-def _chunk_shape(variable: xr.DataArray) -> tuple[int, int]:
-    """Rows and columns of a storage chunk; of the whole array where it is not chunked."""
-    sizes = dict(variable.chunksizes)
-    rows, cols = (max(sizes[dim]) if sizes else variable.sizes[dim] for dim in ("y", "x"))
-    return rows, cols
-
-
-def _patches(
-    data: xr.Dataset, shape: tuple[int, int], fill: Mapping[str, float]
-) -> Iterator[tuple[int, int, xr.Dataset]]:
-    """First row, first column and lazy content of each storage chunk, row by row."""
-    rows, cols = data.sizes["y"], data.sizes["x"]
-    high, wide = shape
-    # xbatcher drops what does not fill a patch, so the last ones are filled up
-    padded = data.drop_vars(list(data.coords)).pad(
-        y=(0, -rows % high), x=(0, -cols % wide), constant_values=fill
-    )
-    # a dimension that is left out would be cut into single steps
-    sizes = {dim: n for dim, n in data.sizes.items() if dim not in ("y", "x")}
-    generator = BatchGenerator(padded, {**sizes, "y": high, "x": wide}, preload_batch=False)
-    across = ceil(cols / wide)
-    for at, patch in enumerate(generator):
-        yield high * (at // across), wide * (at % across), patch
-
-
-def _drawn(cube: xr.Dataset, spec: SamplesSpec) -> tuple[NDArray[Any], ...]:
-    """Row, column, polygon and label of the pixels that are taken, row by row."""
-    found: list[tuple[NDArray[Any], ...]] = []
-    fill = {"label": UNKNOWN, "polygon": 0}
-    shape = _chunk_shape(cube["label"])
-    for top, left, patch in _patches(cube[["label", "polygon"]], shape, fill):
-        label = patch["label"].values
-        row, col = np.nonzero(label != UNKNOWN)
-        if row.size:
-            polygon = patch["polygon"].values[row, col]
-            found.append((row + top, col + left, polygon, label[row, col]))
-    if not found:
-        raise InputError(
-            "The cube has no labelled pixel. Look at the listing of lost polygons beside it; "
-            "lower `labels.inset_m` or correct the labels' class column."
-        )
-    rows, cols, polygon, label = (np.concatenate(part) for part in zip(*found, strict=True))
-    order = np.lexsort((cols, rows))  # the samples do not depend on how the cube is chunked
-    rows, cols, polygon, label = rows[order], cols[order], polygon[order], label[order]
-    if spec.per_polygon is not None:
-        # pixels outside polygons (a background class) are drawn by block, class by class
-        block = blocks(cube["x"].values[cols], cube["y"].values[rows], spec.block_m)
-        within = np.unique(block, return_inverse=True)[1]
-        group = np.where(polygon > 0, polygon, -1 - 256 * within - label)
-        kept = draw(group, spec.per_polygon, np.random.default_rng(spec.seed))
-        rows, cols, polygon, label = rows[kept], cols[kept], polygon[kept], label[kept]
-    return rows, cols, polygon, label
-
-
-def _values(source: xr.DataArray, rows: NDArray[Any], cols: NDArray[Any]) -> NDArray[Any]:
-    """(n, time, band) counts of the pixels of a series, (n, band) of a static source."""
-    out = np.empty((len(rows), *source.shape[:-2]), source.dtype)
-    shape = high, wide = _chunk_shape(source)
-    fill = {"source": source.attrs["nodata"]}
-    for top, left, patch in _patches(source.to_dataset(name="source"), shape, fill):
-        here = np.flatnonzero((rows // high == top // high) & (cols // wide == left // wide))
-        if here.size:
-            out[here] = gather(patch["source"].values, rows[here] - top, cols[here] - left)
-    return out
-
-
-def _blocks(
-    x: NDArray[Any], y: NDArray[Any], polygon: NDArray[Any], edge: float
-) -> NDArray[np.int64]:
-    """Spatial block of each sample; that of its polygon's mean pixel, so none is cut in two."""
-    _, at = np.unique(polygon, return_inverse=True)
-    n = np.bincount(at)
-    mean_x, mean_y = np.bincount(at, x) / n, np.bincount(at, y) / n
-    of_polygon = blocks(mean_x, mean_y, edge)[at]
-    return np.where(polygon > 0, of_polygon, blocks(x, y, edge))
-
-
-def _folds(
-    label: NDArray[Any], group: NDArray[Any], spec: SamplesSpec, kind: str
-) -> NDArray[np.int16]:
-    """Fold of each sample; groups stay whole, classes are spread as evenly as that allows."""
-    _, first, at = np.unique(group, return_index=True, return_inverse=True)
-    n, most = len(first), int(np.bincount(label).max())
-    if n < spec.n_fold:
-        raise InputError(
-            f"{spec.n_fold} folds need as many {kind}, but the samples lie in {n}. Lower "
-            f"`samples.n_fold`, or `samples.block_m` ({spec.block_m:g} m now)."
-        )
-    if most < spec.n_fold:
-        raise InputError(
-            f"{spec.n_fold} folds need a class with as many samples, but the largest has {most}. "
-            "Lower `samples.n_fold`, or raise `samples.per_polygon`."
-        )
-    folds = np.empty(len(label), np.int16)
-    splitter = StratifiedGroupKFold(spec.n_fold, shuffle=True, random_state=spec.seed)
-    with warnings.catch_warnings():
-        # a class with fewer samples than folds is reported with the scores
-        warnings.filterwarnings("ignore", "The least populated class", UserWarning)
-        for fold, (_, test) in enumerate(splitter.split(label, label, group)):
-            folds[test] = fold
-    of_group = folds[first]
-    for empty in np.setdiff1d(np.arange(spec.n_fold), of_group):
-        # few groups of mixed classes can leave a fold empty: it gets the smallest of the fullest
-        fullest = np.flatnonzero(of_group == np.bincount(of_group).argmax())
-        of_group[fullest[np.bincount(at)[fullest].argmin()]] = empty
-    return of_group[at]
+    return xr.DataArray(cube["time"].values.astype("datetime64[ns]"), dims="time", attrs=attrs)
 
 
 def _kept_attrs(variable: xr.DataArray) -> dict[str, Any]:

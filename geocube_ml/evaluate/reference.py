@@ -10,7 +10,7 @@ import numpy as np
 import xarray as xr
 from numpy.typing import NDArray
 
-from geocube_ml.data.samples import HOLDOUT
+from geocube_ml.data.folds import TRAIN, VALIDATION, held_out, split_codes, trained_on, with_gap
 from geocube_ml.evaluate.scores import BOUND, Fold, class_codes, score
 from geocube_ml.kernels.accuracy import confusion
 from geocube_ml.kernels.sampling import blocks
@@ -76,24 +76,29 @@ class HeldOut:
     blocks: NDArray[np.int64]
     """Blocks of the hold-out."""
     trained: NDArray[np.int32]
-    """Polygons that were trained on."""
+    """Polygons that were trained on, or said when to stop."""
     block_m: float
     n_class: int
 
     @classmethod
     def of(cls, samples: xr.Dataset, block_m: float) -> Self:
         """Of a sample table."""
-        held = samples["fold_block"].values == HOLDOUT
-        trained = np.unique(samples["polygon"].values[~held])
+        held = held_out(samples)
+        split = with_gap(samples, split_codes(samples))
+        used = np.isin(split, (TRAIN, VALIDATION))  # networks saw both
+        trained = np.unique(samples["polygon"].values[used])
         classes = ClassScheme.from_attrs(samples["label"].attrs)
-        blocks_held = np.unique(samples["block"].values[held])
+        block = samples["block"].values
+        # a given split may share a block, of which then nobody knows what a model has seen
+        blocks_held = np.setdiff1d(block[held], block[used])
         return cls(blocks_held, trained[trained > 0], block_m, len(classes.names))
 
     def pixels(self, window: xr.Dataset) -> NDArray[np.bool_]:
         """(y, x): in a block of the hold-out and in no polygon that was trained on."""
         y, x = np.meshgrid(window["y"].values, window["x"].values, indexing="ij")
         inside = np.isin(blocks(x, y, self.block_m), self.blocks)
-        return inside & ~np.isin(window["polygon"].values, self.trained)
+        known = np.isin(window["polygon"].values, self.trained)  # (y, x), or one a layer of labels
+        return inside & ~known.reshape(-1, *inside.shape).any(axis=0)
 
 
 def judge_window(
@@ -123,9 +128,7 @@ def reference_scores(
     samples: xr.Dataset, found: Sequence[Mapping[str, NDArray[np.int64]]]
 ) -> list[dict[str, Any]]:
     """The figures of `evaluate_reference` from what was found in each of its windows."""
-    blank: list[Fold] = [
-        (samples["fold_block"].values != HOLDOUT, np.zeros(samples.sizes["sample"], bool))
-    ]
+    blank: list[Fold] = [(trained_on(samples), np.zeros(samples.sizes["sample"], bool))]
     return [
         score(name, "reference", np.sum([one[name] for one in found], axis=0), samples, blank)
         for name in found[0]

@@ -10,7 +10,16 @@ import numpy as np
 import xarray as xr
 from numpy.typing import NDArray
 
-from geocube_ml.data.samples import HOLDOUT, count_polygons
+from geocube_ml.data.apart import Ground, apart
+from geocube_ml.data.folds import (
+    HOLDOUT,
+    NO_FOLD,
+    count_polygons,
+    held_out,
+    is_given,
+    trained_on,
+)
+from geocube_ml.errors import InputError
 from geocube_ml.evaluate.scores import MAJORITY, Fold, class_codes, score
 from geocube_ml.kernels.accuracy import confusion
 from geocube_ml.models.bundle import ModelBundle
@@ -42,7 +51,8 @@ def evaluate_models(
     samples : xarray.Dataset
         From `gather_samples`.
     bundles : mapping of name to ModelBundle
-        Trained on all but the hold-out of spatial blocks; they are judged on it as they are.
+        Trained on all but the hold-out (of spatial blocks, or of the given split); they are judged
+        on it as they are.
     models : mapping of name to spec
         Fitted anew for the other splits.
     spec : EvaluateSpec
@@ -60,7 +70,13 @@ def evaluate_models(
         ``classes``, ``scores`` (one a model and split) and ``notes``, JSON-able.  A score has
         ``model``, ``split``, ``n_train``, ``n_test``, ``train_polygons``, ``test_polygons``,
         ``confusion`` (rows reference, columns map), ``overall``, ``macro_f1``, ``kappa``, ``f1``
-        a class (None for a class without a test pixel), and ``notes``.
+        a class (None for a class without a test pixel), and ``notes``.  The notes of all say how
+        far the tested samples lie from those that were trained on, and what weakens a figure.
+
+    Raises
+    ------
+    InputError
+        The samples have no groups, or no given split, but the spec names it.
     """
     tasks = fold_tasks(samples, models, spec, seed)
     found = {}
@@ -108,7 +124,7 @@ def judge_fold(
 ) -> NDArray[np.int64]:
     """(class, class) confusion of a model on one fold, reference in rows; fitted if need be."""
     rows, test = list(_folds(samples, task.split, seed))[task.fold]
-    if task.split == "block":
+    if task.split == _as_they_are(samples):
         return _confusion(bundles[task.model], samples, test)
     bundle = train_model(
         samples, models[task.model], name=task.model, rows=rows, lenient=True, workers=workers
@@ -138,7 +154,7 @@ def gather_scores(
     notes = [
         f"{_TITLES[split]}: {text}"
         for split, parts in folds.items()
-        for text in _weaknesses(samples, parts, classes)
+        for text in (_distances(samples, parts), *_weaknesses(samples, parts, classes))
     ]
     return {
         "classes": classes.model_dump(mode="json"),
@@ -152,23 +168,59 @@ _TITLES = {
     "block": "Spatial hold-out",
     "random": "Random split",
     "polygon": "Cross-validation by polygon",
+    "group": "Cross-validation by group",
+    "split": "Given split",
 }
+
+
+def _as_they_are(samples: xr.Dataset) -> Split:
+    """The split that the bundles of a run were trained for; for others models are fitted anew."""
+    return "split" if is_given(samples) else "block"
 
 
 def _folds(samples: xr.Dataset, split: str, seed: int) -> Iterator[Fold]:
     block = samples["fold_block"].values
     if split == "block":
-        yield block != HOLDOUT, block == HOLDOUT
+        yield trained_on(samples, by_block=True), block == HOLDOUT
+    elif split == "split":
+        _need(samples, "split", "split_column")
+        yield trained_on(samples), held_out(samples)
+    elif split == "group":
+        _need(samples, "fold_group", "group_column")
+        group = samples["fold_group"].values
+        for k in np.unique(group[group != NO_FOLD]):
+            yield (group != k) & (group != NO_FOLD), group == k
     elif split == "random":
         # as many test rows as the spatial hold-out has, so that only the kind of split differs
         test = np.zeros(len(block), bool)
         drawn = np.random.default_rng(seed).permutation(len(block))
-        test[drawn[: int((block == HOLDOUT).sum())]] = True
+        test[drawn[: int(held_out(samples).sum())]] = True
         yield ~test, test
     else:
         fold = samples["fold_polygon"].values
         for k in np.unique(fold):
             yield fold != k, fold == k
+
+
+def _need(samples: xr.Dataset, name: str, field: str) -> None:
+    if name not in samples:
+        raise InputError(
+            f"`evaluate.splits` names {name.removeprefix('fold_')!r}, but the samples have no "
+            f"`{name}`. Name a column of the labels in `samples.{field}`, or leave the split out."
+        )
+
+
+def _distances(samples: xr.Dataset, parts: list[Fold]) -> str:
+    """How far what is tested lies from what was trained on."""
+    ground = Ground.of(samples)
+    found = [apart(ground, rows, test) for rows, test in parts]
+    known = [one for one in found if one["min_m"] is not None]
+    if not known:
+        return "nothing was trained on or nothing is tested"
+    return (
+        f"tested samples lie at least {min(one['min_m'] for one in known):g} m from those that "
+        f"were trained on, in the median {np.median([one['median_m'] for one in known]):g} m"
+    )
 
 
 def _confusion(

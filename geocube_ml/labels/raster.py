@@ -1,24 +1,24 @@
-"""Polygons become the cube's `label` and `polygon` variables, a tile at a time."""
+"""The cube's `label` and `polygon` variables."""
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
-import shapely
 import xarray as xr
-from numpy.typing import NDArray
-from odc.geo.geobox import GeoBox
 from odc.geo.xr import xr_coords
 
-from geocube_ml.grid import Grid, Tile
-from geocube_ml.kernels.polygons import burn
-from geocube_ml.labels.polygons import Labels
+from geocube_ml.grid import Grid
+from geocube_ml.labels.burn import LabelBurner
+from geocube_ml.labels.labels import Labels
+from geocube_ml.labels.patch import NO_POLYGON
 from geocube_ml.spec.labels import UNKNOWN
+from geocube_ml.spec.storage import StorageSpec
 
-NO_POLYGON = 0
-"""Id of a pixel in no polygon."""
+LAYER = "label_layer"
+"""Axis of both variables, where labels of different times lie over one another."""
+
+_STORAGE = StorageSpec()
 
 
 def label_attrs(labels: Labels) -> dict[str, dict[str, Any]]:
@@ -31,84 +31,14 @@ def label_attrs(labels: Labels) -> dict[str, dict[str, Any]]:
             "grid_mapping": "spatial_ref",
         },
         "polygon": {
-            "long_name": "number of the label polygon",
+            "long_name": "number of the label polygon; below 0, of the source that is a raster",
             "nodata": NO_POLYGON,
             "grid_mapping": "spatial_ref",
         },
     }
 
 
-class LabelBurner:
-    """Rasterizes labels onto any tile of a grid.
-
-    Parameters
-    ----------
-    labels : Labels
-    grid : Grid
-    """
-
-    def __init__(self, labels: Labels, grid: Grid) -> None:
-        self._labels = labels
-        self._grid = grid
-        self._shapes = labels.frame.geometry.to_numpy()
-        self._trees = [shapely.STRtree(s) for s in (self._shapes, labels.disputed, labels.taken)]
-
-    def patch(self, tile: Tile) -> LabelPatch:
-        """What of the labels lies in a tile."""
-        geobox = self._grid.geobox[tile.y, tile.x]
-        inside, disputed, taken = (
-            np.sort(tree.query(geobox.extent.geom, predicate="intersects")) for tree in self._trees
-        )
-        frame, labels = self._labels.frame, self._labels
-        return LabelPatch(
-            geobox=geobox,
-            shapes=self._shapes[inside],
-            ids=frame["polygon"].to_numpy()[inside],
-            codes=frame["code"].to_numpy()[inside],
-            disputed=labels.disputed[disputed],
-            taken=labels.taken[taken],
-            background=labels.background,
-        )
-
-    def burn(self, tile: Tile) -> dict[str, NDArray[Any]]:
-        """``label`` (y, x) uint8, 255 where unknown, and ``polygon`` (y, x) int32, 0 for none."""
-        return self.patch(tile).burn()
-
-
-@dataclass(frozen=True)
-class LabelPatch:
-    """The polygons of one tile, small enough to be sent to a worker."""
-
-    geobox: GeoBox
-    shapes: NDArray[Any]
-    """Polygons of the labels."""
-    ids: NDArray[np.int64]
-    """Their numbers."""
-    codes: NDArray[np.uint8]
-    """Their classes."""
-    disputed: NDArray[Any]
-    taken: NDArray[Any]
-    background: int | None
-
-    def burn(self) -> dict[str, NDArray[Any]]:
-        """``label`` (y, x) uint8, 255 where unknown, and ``polygon`` (y, x) int32, 0 for none."""
-        shape = (self.geobox.shape.y, self.geobox.shape.x)
-        place: dict[str, Any] = {"transform": self.geobox.transform, "shape": shape}
-        # numbered within the patch: a table of codes need not be as long as all the labels
-        at = burn(
-            self.shapes, np.arange(1, len(self.ids) + 1), **place, fill=NO_POLYGON, dtype="int32"
-        )
-        clash = burn(self.disputed, np.ones(len(self.disputed)), **place, fill=0, dtype="uint8")
-        at[clash == 1] = NO_POLYGON
-        polygon = np.concatenate([[NO_POLYGON], self.ids]).astype(np.int32)[at]
-        label = np.concatenate([[UNKNOWN], self.codes]).astype(np.uint8)[at]
-        if self.background is not None:
-            known = burn(self.taken, np.ones(len(self.taken)), **place, fill=0, dtype="uint8")
-            label[known == 0] = self.background
-        return {"label": label, "polygon": polygon}
-
-
-def rasterize_labels(labels: Labels, grid: Grid) -> xr.Dataset:
+def rasterize_labels(labels: Labels, grid: Grid, storage: StorageSpec = _STORAGE) -> xr.Dataset:
     """The labels on the cube's grid.
 
     Parameters
@@ -117,24 +47,41 @@ def rasterize_labels(labels: Labels, grid: Grid) -> xr.Dataset:
         From `read_labels`.
     grid : Grid
         The cube's.
+    storage : StorageSpec, optional
+        How the buckets of rasters are reached.
 
     Returns
     -------
     xarray.Dataset
-        ``label`` (y, x) uint8, 255 where unknown; ``polygon`` (y, x) int32, 0 for none.
+        ``label`` (y, x) uint8, 255 where unknown; ``polygon`` (y, x) int32, 0 for none, -1 for the
+        first source if that is a raster, -2 for the second, ...  Both are (label_layer, y, x)
+        where labels of different times lie over one another.
+
+    Raises
+    ------
+    MissingError, AccessError, ReadError, InputError
+        A raster cannot be read.
     """
-    burner = LabelBurner(labels, grid)
-    label = np.full(grid.shape, UNKNOWN, np.uint8)
-    polygon = np.full(grid.shape, NO_POLYGON, np.int32)
+    burner = LabelBurner(labels, grid, storage)
+    lead = label_lead(burner.n_layer)
+    shape = (*lead.values(), *grid.shape)
+    label = np.full(shape, UNKNOWN, np.uint8)
+    polygon = np.full(shape, NO_POLYGON, np.int32)
     for tile in grid.tiles:
         burnt = burner.burn(tile)
-        label[tile.y, tile.x] = burnt["label"]
-        polygon[tile.y, tile.x] = burnt["polygon"]
+        label[..., tile.y, tile.x] = burnt["label"]
+        polygon[..., tile.y, tile.x] = burnt["polygon"]
     attrs = label_attrs(labels)
+    dims = (*lead, "y", "x")
     return xr.Dataset(
         {
-            "label": (("y", "x"), label, attrs["label"]),
-            "polygon": (("y", "x"), polygon, attrs["polygon"]),
+            "label": (dims, label, attrs["label"]),
+            "polygon": (dims, polygon, attrs["polygon"]),
         },
         coords=xr_coords(grid.geobox),
     )
+
+
+def label_lead(n_layer: int) -> dict[str, int]:
+    """Axes of both variables before y and x, and their lengths."""
+    return {LAYER: n_layer} if n_layer > 1 else {}

@@ -36,6 +36,7 @@ def fit_forest(
     n_class: int,
     *,
     layout: Layout | None = None,
+    weight: NDArray[np.float32] | None = None,
     workers: int = 1,
 ) -> ForestClassifier:
     """Fit a random forest.
@@ -50,6 +51,8 @@ def fit_forest(
     n_class : int
     layout : Layout, optional
         Whose channels are where, of one series by default.
+    weight : (n,) float32, optional
+        How much each row counts: in the choice of splits, and in the answers of the leaves.
     workers : int
         Threads; the forest does not depend on their number.
 
@@ -61,6 +64,6 @@ def fit_forest(
         spec.trees, min_samples_leaf=spec.min_leaf, random_state=spec.seed, n_jobs=workers
     )
     layout = layout or Layout((series.shape[2],))
-    forest.fit(layout.flat(series), label)
+    forest.fit(layout.flat(series), label, sample_weight=weight)
     forest.n_jobs = 1  # prediction is parallel over tiles
     return ForestClassifier(spec, layout, forest, n_class)

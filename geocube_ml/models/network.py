@@ -88,6 +88,7 @@ def fit_network(
     *,
     validation: NDArray[np.bool_],
     layout: Layout | None = None,
+    weight: NDArray[np.float32] | None = None,
     note: Note | None = None,
 ) -> NetworkClassifier:
     """Fit a TempCNN.
@@ -105,6 +106,9 @@ def fit_network(
         lowest are kept.  Without any, training runs its full length.
     layout : Layout, optional
         Whose channels are where, of one series by default.
+    weight : (n,) float32, optional
+        Above 0: how much each row counts in the loss, a weighted mean over the rows of a batch, as
+        torch weights cross entropy by class.
     note : callable, optional
         Told after each epoch.
 
@@ -133,6 +137,7 @@ def fit_network(
     layout = layout or Layout((series.shape[2],))
     scaling = Scaling.learn(series[~validation])
     inputs, target = _tensor(scaling, layout, series), torch.from_numpy(label.astype(np.int64))
+    counts = None if weight is None else torch.from_numpy(weight)
     train, held = (torch.from_numpy(np.flatnonzero(v)) for v in (~validation, validation))
     generator = torch.Generator().manual_seed(spec.seed)
 
@@ -156,12 +161,14 @@ def fit_network(
             for rows in order[: batches * spec.batch].chunk(batches):
                 optimizer.zero_grad()
                 seen_now = _jittered(inputs[rows], layout, spec.jitter, generator)
-                loss = nn.functional.cross_entropy(network(seen_now), target[rows])
+                loss = _entropy(network(seen_now), target[rows], _of(counts, rows))
                 torch.autograd.backward(loss)
                 optimizer.step()
                 schedule.step()
                 total += float(loss.detach())
-            seen = _loss(network, inputs[held], target[held]) if len(held) else None
+            seen = (
+                _loss(network, inputs[held], target[held], _of(counts, held)) if len(held) else None
+            )
             if not np.isfinite([total, seen or 0]).all():
                 raise InputError(
                     f"The loss of epoch {epoch + 1} is {total / batches:g}, validation {seen}. "
@@ -207,10 +214,25 @@ def _jittered(inputs: Tensor, layout: Layout, jitter: float, generator: torch.Ge
     return torch.cat([(bands * gain + offset + noise) * there, observed], dim=1)
 
 
-def _loss(network: nn.Module, inputs: Tensor, target: Tensor) -> float:
+def _loss(
+    network: nn.Module, inputs: Tensor, target: Tensor, weight: Tensor | None = None
+) -> float:
     network.eval()
     with torch.inference_mode():
-        return float(nn.functional.cross_entropy(network(inputs), target))
+        return float(_entropy(network(inputs), target, weight))
+
+
+def _entropy(logits: Tensor, target: Tensor, weight: Tensor | None) -> Tensor:
+    """Mean cross entropy, weighted where rows count differently."""
+    if weight is None:
+        return nn.functional.cross_entropy(logits, target)
+    each = nn.functional.cross_entropy(logits, target, reduction="none")
+    mean: Tensor = (weight * each).sum() / weight.sum()
+    return mean
+
+
+def _of(weight: Tensor | None, rows: Tensor) -> Tensor | None:
+    return None if weight is None else weight[rows]
 
 
 def _tensor(scaling: Scaling, layout: Layout, series: NDArray[np.float32]) -> Tensor:

@@ -36,6 +36,7 @@ def write_cog(
     names: Sequence[str] = (),
     tags: dict[str, str] | None = None,
     scale: float | None = None,
+    offset: float | None = None,
     overviews: Literal["nearest", "average", "mode"] = "nearest",
     blocksize: int = 512,
 ) -> Place:
@@ -59,6 +60,8 @@ def write_cog(
         Metadata of the file.
     scale : float, optional
         Physical value of one count.
+    offset : float, optional
+        Physical value of the count 0.
     overviews : str
         How overviews are made; ``nearest`` and ``mode`` keep classes classes.
     blocksize : int
@@ -97,6 +100,8 @@ def write_cog(
                     dst.set_band_description(band, name)
                 if scale is not None:
                     dst.scales = [scale] * count
+                if offset is not None:
+                    dst.offsets = [offset] * count
                 dst.update_tags(**(tags or {}))
             rasterio.shutil.copy(
                 strips, partial, driver="COG", compress="DEFLATE", predictor="YES",

@@ -10,13 +10,15 @@ from typing import Any
 Score = Mapping[str, Any]
 
 TITLES = {
+    "split": "Given split",
     "block": "Spatial hold-out",
+    "group": "By group, cross-validated",
     "polygon": "By polygon, cross-validated",
     "random": "Random pixels",
 }
 """Splits in the order in which they are shown."""
 
-_HOLD_OUT = ("block", "polygon", "random")  # the sternest first
+_HOLD_OUT = ("split", "block", "group", "polygon", "random")  # the sternest first
 BASELINE = "majority class"
 BOUND = "best possible"
 _SIZES = {

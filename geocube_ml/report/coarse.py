@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
+import shapely
 import xarray as xr
 from numpy.typing import NDArray
 from pyproj import CRS
@@ -70,16 +71,44 @@ def coarse(variable: xr.DataArray, side: int = _SIDE) -> NDArray[Any]:
     -------
     (..., y, x) array of the same dtype
     """
+    return np.asarray(_thinned(variable, side).to_numpy())
+
+
+def coarse_inside(variable: xr.DataArray, area: Any, side: int = _SIDE) -> NDArray[np.bool_]:
+    """Which of the pixels that `coarse` takes lie in an area; all of them if none does.
+
+    Parameters
+    ----------
+    variable : (..., y, x) DataArray
+    area : shapely geometry in its CRS, or None
+        All by default.
+    side : int
+
+    Returns
+    -------
+    (y, x) bool
+    """
+    thinned = _thinned(variable, side)
+    size = thinned.sizes["y"], thinned.sizes["x"]
+    if area is None:
+        return np.ones(size, bool)
+    shapely.prepare(area)
+    at = np.meshgrid(thinned["x"].to_numpy(), thinned["y"].to_numpy())
+    inside: NDArray[np.bool_] = shapely.contains_xy(area, *at)
+    return inside if inside.any() else np.ones(size, bool)
+
+
+def _thinned(variable: xr.DataArray, side: int) -> xr.DataArray:
+    """Every n-th pixel of each axis, north up; not read yet."""
     if variable.y.size > 1 and variable.y[0] < variable.y[-1]:
         variable = variable.isel(y=slice(None, None, -1))
     rows, cols = variable.sizes["y"], variable.sizes["x"]
     stride = ceil(max(rows, cols) / side)
-    thinned = variable.isel(
+    return variable.isel(
         # from the middle of each stride, or of the axis where that is shorter
         y=slice(min(stride, rows) // 2, None, stride),
         x=slice(min(stride, cols) // 2, None, stride),
     )
-    return np.asarray(thinned.to_numpy())
 
 
 def pixel_counts(variable: xr.DataArray) -> NDArray[np.int64]:
@@ -100,26 +129,29 @@ def pixel_counts(variable: xr.DataArray) -> NDArray[np.int64]:
     return counts
 
 
-def clear_by_step(clear: xr.DataArray) -> pd.DataFrame:
+def clear_by_step(clear: xr.DataArray, area: Any = None) -> pd.DataFrame:
     """Clear observations of each time step, over a thinned set of pixels.
 
     Parameters
     ----------
     clear : (time, y, x) uint8, or (y, x) of a source without a time axis
+    area : shapely geometry in its CRS, optional
+        Only pixels within it are counted.
 
     Returns
     -------
     DataFrame, indexed by the start of each step; one row without a time axis
         ``mean``, ``min`` (observations) and ``without`` (share of pixels without any).
     """
+    inside = coarse_inside(clear, area, side=_SIDE // 2)
     if "time" not in clear.dims:
-        return pd.DataFrame([_counted(coarse(clear, side=_SIDE // 2))], columns=_COUNTED)
+        return pd.DataFrame([_counted(coarse(clear, side=_SIDE // 2)[inside])], columns=_COUNTED)
     n, rows = clear.sizes["time"], []
     # as many steps as a chunk spans, or each chunk is read once a step
     at_once = clear.chunksizes.get("time", (1,))[0]
     for start in range(0, n, at_once):
         counts = coarse(clear.isel(time=slice(start, start + at_once)), side=_SIDE // 2)
-        rows += [_counted(c) for c in counts]
+        rows += [_counted(c[inside]) for c in counts]
     index = pd.DatetimeIndex(clear["time"].to_numpy(), name="step")
     return pd.DataFrame(rows, columns=_COUNTED, index=index)
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -11,7 +12,7 @@ import xarray as xr
 
 from geocube_ml.data.sources import is_static, source_names
 from geocube_ml.report.charts import step_bars
-from geocube_ml.report.coarse import clear_by_step, coarse
+from geocube_ml.report.coarse import clear_by_step, coarse, coarse_inside
 from geocube_ml.report.pictures import Picture
 from geocube_ml.report.quantities import physical
 from geocube_ml.report.steps import step_name, step_word
@@ -45,10 +46,10 @@ class Seen:
     """Share of pixels (of a series: of pixels and steps) without any data."""
 
 
-def clear_tables(cube: xr.Dataset) -> dict[str, pd.DataFrame]:
+def clear_tables(cube: xr.Dataset, area: Any = None) -> dict[str, pd.DataFrame]:
     """Clear observations by step of each source that counts them (`clear_by_step`)."""
     names = [name for name in map(str, cube.data_vars) if name.endswith("_clear")]
-    return {name.removesuffix("_clear"): clear_by_step(cube[name]) for name in sorted(names)}
+    return {name.removesuffix("_clear"): clear_by_step(cube[name], area) for name in sorted(names)}
 
 
 def observations(clear: Mapping[str, pd.DataFrame]) -> list[Observations]:
@@ -60,12 +61,12 @@ def observations(clear: Mapping[str, pd.DataFrame]) -> list[Observations]:
     ]
 
 
-def seen_table(cube: xr.Dataset, clear: Mapping[str, pd.DataFrame]) -> list[Seen]:
-    """A row a source."""
-    return [_seen(cube, name, clear.get(name)) for name in source_names(cube)]
+def seen_table(cube: xr.Dataset, clear: Mapping[str, pd.DataFrame], area: Any = None) -> list[Seen]:
+    """A row a source; of what lies in an area, if there is one."""
+    return [_seen(cube, name, clear.get(name), area) for name in source_names(cube)]
 
 
-def _seen(cube: xr.Dataset, name: str, clear: pd.DataFrame | None) -> Seen:
+def _seen(cube: xr.Dataset, name: str, clear: pd.DataFrame | None, area: Any) -> Seen:
     steps = "none"
     if not is_static(cube[name]):
         starts = pd.DatetimeIndex(cube["time"].to_numpy())
@@ -75,7 +76,7 @@ def _seen(cube: xr.Dataset, name: str, clear: pd.DataFrame | None) -> Seen:
         return Seen(name, steps, mean, fewest, float(clear["without"].mean()))
     # not counted: what is nodata in the first band
     first = cube[name].isel({f"{name}_band": 0})
-    missing = np.isnan(physical(coarse(first), first.attrs))
+    missing = np.isnan(physical(coarse(first), first.attrs))[..., coarse_inside(first, area)]
     return Seen(name, steps, None, None, float(missing.mean()))
 
 

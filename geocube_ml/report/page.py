@@ -15,7 +15,10 @@ from markupsafe import Markup
 from geocube_ml.data.sources import source_names
 from geocube_ml.files import Place, place, whole_file
 from geocube_ml.report import accuracy
-from geocube_ml.report.losses import by_reason
+from geocube_ml.report.doubt import doubtful as doubtful_labels
+from geocube_ml.report.labels import drawn as drawn_samples
+from geocube_ml.report.labels import labelled
+from geocube_ml.report.labels import problems as problems_of
 from geocube_ml.report.observations import clear_tables, observations, seen_table
 from geocube_ml.report.pictures import maps, series
 from geocube_ml.report.sources import cards
@@ -33,10 +36,13 @@ def write_report(
     cube: xr.Dataset | None = None,
     samples: xr.Dataset | None = None,
     scores: Mapping[str, Any] | None = None,
-    losses: pd.DataFrame | None = None,
+    labels: pd.DataFrame | None = None,
+    problems: pd.DataFrame | None = None,
+    doubtful: pd.DataFrame | None = None,
     facts: Sequence[tuple[str, Any]] | None = None,
     notes: Sequence[str] | None = None,
     recipe: Recipe | None = None,
+    area: Any = None,
 ) -> Place:
     """Write one self-contained HTML page; the same bytes for the same input.
 
@@ -48,27 +54,37 @@ def write_report(
         Heading of the page.
     cube : Dataset, optional
         Raw counts, read coarsely.  May hold ``class`` (y, x) and ``label`` (y, x) codes, ``prob``
-        (class_name, y, x); series NAME (time, NAME_band, y, x) and NAME_clear (time, y, x); static
-        sources NAME (NAME_band, y, x) and NAME_clear (y, x).
+        (class_name, y, x), ``doubt`` (y, x); series NAME (time, NAME_band, y, x) and NAME_clear
+        (time, y, x); static sources NAME (NAME_band, y, x) and NAME_clear (y, x).
     samples : Dataset, optional
         NAME (sample, time, NAME_band) or (sample, NAME_band) counts and ``label`` (sample).
     scores : mapping, optional
         ``classes`` (``names`` and ``colors``), ``scores``, ``reference`` and ``notes``.
-    losses : DataFrame, optional
-        ``feature``, ``class``, ``reason``, ``area_m2`` of polygons left out or changed.
+    labels : DataFrame, optional
+        ``polygon``, ``class`` and ``area_m2`` of the labels that are used.
+    problems : DataFrame, optional
+        ``source``, ``feature``, ``class``, ``reason``, ``done``, ``area_m2`` of labels that were
+        left out or changed.
+    doubtful : DataFrame, optional
+        Labels that the doctor doubts, the worst first.
     facts : sequence of (name, value), optional
         Where the page comes from: period, grid, digests, software.
     notes : sequence of str, optional
         What a reader must know first.
     recipe : Recipe, optional
         That made the cube: says how its sources were masked and composited.
+    area : shapely geometry in the cube's CRS, optional
+        The area to map: what was observed is counted within it.
 
     Returns
     -------
     Path or UPath
     """
     path = place(path)
-    text = render(title, cube, samples, scores, losses, facts or (), notes or (), recipe)
+    text = render(
+        title, cube, samples, scores, labels, problems, doubtful, facts or (), notes or (), recipe,
+        area,
+    )  # fmt: skip
     with whole_file(path) as partial:
         partial.write_text(text, encoding="utf-8")
     return path
@@ -79,10 +95,13 @@ def render(
     cube: xr.Dataset | None,
     samples: xr.Dataset | None,
     scores: Mapping[str, Any] | None,
-    losses: pd.DataFrame | None,
+    labels: pd.DataFrame | None,
+    problems: pd.DataFrame | None,
+    doubtful: pd.DataFrame | None,
     facts: Sequence[tuple[str, Any]],
     notes: Sequence[str],
     recipe: Recipe | None = None,
+    area: Any = None,
 ) -> str:
     """The page as text; parameters as `write_report`."""
     scheme = _scheme(cube, samples, scores)
@@ -90,7 +109,7 @@ def render(
     known = None
     if samples is not None and scheme is not None and source_names(samples):
         known = series(samples, scheme)
-    clear = {} if cube is None else clear_tables(cube)
+    clear = {} if cube is None else clear_tables(cube, area)
     drawn = None if cube is None else maps(cube, scheme, clear)
     page: str = _template().render(
         title=title,
@@ -104,10 +123,14 @@ def render(
         series=known,
         in_time=samples is not None and "time" in samples.dims,
         sources=[] if cube is None or drawn is None else cards(cube, recipe, drawn.others),
-        seen=[] if cube is None else seen_table(cube, clear),
+        seen=[] if cube is None else seen_table(cube, clear, area),
         observations=observations(clear),
-        losses=None if losses is None else by_reason(losses),
-        n_lost=0 if losses is None else len(losses),
+        labelled=labelled(labels, cube, samples, scheme),
+        problems=None if problems is None else problems_of(problems),
+        drawn=None if samples is None else drawn_samples(samples, scheme),
+        has_samples=samples is not None,
+        doubtful=None if doubtful is None or doubtful.empty else doubtful_labels(doubtful, cube),
+        has_area=area is not None,
         facts=[(str(name), str(value)) for name, value in facts],
     )
     return page
@@ -129,7 +152,8 @@ def _template() -> Any:
         "signed": lambda value: "–" if value is None else f"{value:+.3f}".replace("-", "−"),
         "percent": lambda value: "–" if value is None else f"{value:.1%}",
         "count": "{:,}".format,
-        "area": "{:,.2f}".format,
+        "area": lambda ha: "–" if ha != ha else f"{ha:,.2f}",
+        "metres": lambda value: "–" if value is None else f"{value:,.0f}",
     }
     return env.get_template("page.html")
 

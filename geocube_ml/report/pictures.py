@@ -160,6 +160,8 @@ def _composite(
     chosen = variable.isel({f"{name}_band": [bands.index(band) for band in shown]})
     counts = coarse(chosen.transpose(f"{name}_band", "y", "x"))
     label = cube.get("label") if outlined else None
+    if label is not None and "label_layer" in label.dims:
+        label = label.min("label_layer", keep_attrs=True)  # unknown is the greatest
     unknown = int(label.attrs.get("nodata", UNKNOWN)) if label is not None else UNKNOWN
     uri, stretch = composite_map(
         physical(counts, variable.attrs), place, None if label is None else coarse(label), unknown

@@ -93,7 +93,7 @@ class Spec(BaseModel):
         try:
             return cls.model_validate(values, context={"folder": folder or Path()})
         except ValidationError as error:
-            faults = [_sentence(cls, fault) for fault in error.errors()]
+            faults = [_sentence(cls, fault, values) for fault in error.errors()]
             raise SpecError(f"{where}: " + " ".join(faults)) from error
 
 
@@ -147,15 +147,25 @@ Filled = Annotated[str, BeforeValidator(_fill)]
 """Text with ``${VARIABLE:-default}`` filled in."""
 
 
-def _sentence(cls: type[BaseModel], fault: ErrorDetails) -> str:
+def _sentence(cls: type[BaseModel], fault: ErrorDetails, values: Mapping[str, Any]) -> str:
     """One fault as a sentence: where, what, and the next step."""
     here: Any = cls
     known: list[str] = []
     shown: list[str] = []
-    for part in fault["loc"]:
+    said: Any = values
+    loc = list(fault["loc"])
+    while loc:
+        part = loc.pop(0)
         known = sorted(getattr(here, "model_fields", ()))
+        key, item = getattr(here, "short_for", ("", BaseModel))
+        if key and isinstance(said, Mapping) and key not in said:
+            known = sorted({*known, *item.model_fields} - {key})
+            if part == key and loc:  # what its item holds was written without it
+                loc, here = loc[1:], item
+                continue
         here, stands = _inside(here, part)
         shown += [str(part)] if stands else []
+        said = said.get(part) if isinstance(said, Mapping) else None
     place = ".".join(shown) + ": " if shown else ""
     if fault["type"] == "extra_forbidden":
         near = difflib.get_close_matches(shown[-1], known, n=1, cutoff=0.5)

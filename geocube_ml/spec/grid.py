@@ -7,16 +7,21 @@ from typing import Self
 
 from pydantic import Field, model_validator
 
-from geocube_ml.spec.base import Spec
+from geocube_ml.spec.base import EXECUTION, Location, Spec
 
 Bounds = tuple[float, float, float, float]
 
 
 class GridSpec(Spec):
-    """The grid of the cube: CRS, resolution and extent, or the items' own."""
+    """The grid of the cube: CRS, resolution and extent, or the items' own.
+
+    With none of `bounds`, `bbox` and `like` it covers the area to map: `boundary`, or without it
+    the convex hull of the labels.  Tiles outside of that area are not made.
+    """
 
     crs: str | None = None
-    """A projected CRS in metres, such as ``EPSG:32633``."""
+    """A projected CRS in metres, such as ``EPSG:32633``; where the grid covers an area, the UTM
+    zone of that area by default."""
 
     resolution: float | None = Field(None, gt=0)
     """Edge of a pixel in metres."""
@@ -32,8 +37,26 @@ class GridSpec(Spec):
     as ``dem/data``, where several sources read one of that name; all items of that source must
     share it."""
 
+    boundary: Location | None = Field(None, json_schema_extra=EXECUTION)
+    """A vector file of polygons, on this machine or in a store; their union is the area to map.
+    The cube covers it, or what `bounds`, `bbox` or `like` say; what lies outside is not mapped.
+    What it holds decides the result, not where it lies."""
+
+    boundary_layer: str | None = Field(None, json_schema_extra=EXECUTION)
+    """Layer of `boundary`, where that has several."""
+
+    @property
+    def covers_area(self) -> bool:
+        """Whether the extent is that of the area to map."""
+        return not (self.like or self.bounds or self.bbox)
+
     @model_validator(mode="after")
     def _one_way(self) -> Self:
+        if self.boundary_layer and not self.boundary:
+            raise ValueError(
+                f"`boundary_layer: {self.boundary_layer}` is a layer of `boundary`, which is "
+                "missing; add it"
+            )
         stated = [name for name in ("crs", "resolution", "bounds", "bbox") if getattr(self, name)]
         if self.like:
             if stated:
@@ -42,18 +65,17 @@ class GridSpec(Spec):
                     f"{', '.join(stated)} is given too; remove one of the two"
                 )
             return self
-        if self.crs is None:
+        if self.crs is None and not self.covers_area:
             raise ValueError(
                 "the CRS is missing; add `crs:` (a projected one in metres, such as EPSG:32633) "
                 "or `like:` with the name of an asset whose grid is taken"
             )
         if self.resolution is None:
             raise ValueError("the resolution is missing; add `resolution:` in metres")
-        if (self.bounds is None) == (self.bbox is None):
-            raise ValueError(
-                "give either `bounds` (in the CRS) or `bbox` (in degrees), "
-                f"got {'both' if self.bounds else 'neither'}"
-            )
+        if self.covers_area:
+            return self
+        if self.bounds and self.bbox:
+            raise ValueError("give either `bounds` (in the CRS) or `bbox` (in degrees), got both")
         west, south, east, north = self.bounds or self.bbox or (0, 0, 0, 0)
         if not all(isfinite(edge) for edge in (west, south, east, north)):
             raise ValueError(f"the extent must be finite, got {west}, {south}, {east}, {north}")

@@ -1,4 +1,4 @@
-"""Which models are fitted, on which samples, and how they are judged."""
+"""Which models are fitted, and how they are judged."""
 
 from __future__ import annotations
 
@@ -7,22 +7,6 @@ from typing import Annotated, Literal
 from pydantic import Field, field_validator
 
 from geocube_ml.spec.base import EXECUTION, Location, Spec
-
-
-class SamplesSpec(Spec):
-    """Which labelled pixels become samples, and how they are cut into folds."""
-
-    per_polygon: int | None = Field(None, ge=1)
-    """At most so many pixels of one polygon, drawn at random; all by default."""
-
-    n_fold: int = Field(5, ge=2)
-    """Number of folds, by polygon and by spatial block."""
-
-    block_m: float = Field(1000, gt=0)
-    """Edge of a spatial block in metres."""
-
-    seed: int = 0
-    """Of the draw and of the folds."""
 
 
 class TempCNNSpec(Spec):
@@ -87,7 +71,7 @@ class ForestSpec(Spec):
 
 ModelSpec = Annotated[TempCNNSpec | ForestSpec, Field(discriminator="kind")]
 
-Split = Literal["block", "random", "polygon"]
+Split = Literal["block", "random", "polygon", "group", "split"]
 
 
 class EvaluateSpec(Spec):
@@ -96,7 +80,9 @@ class EvaluateSpec(Spec):
     splits: tuple[Split, ...] = Field(("block", "random"), min_length=1)
     """``block``: the hold-out of spatial blocks that no model trained on.  ``random``: pixels
     drawn at random, polygons shared between training and test (optimistic, for contrast).
-    ``polygon``: cross-validation by polygon over all folds."""
+    ``polygon``: cross-validation by polygon over all folds.  ``group``: each value of
+    `samples.group_column` in turn is left out.  ``split``: the ``test`` rows of
+    `samples.split_column`, which then are the hold-out that no model trained on."""
 
     reference: Location | None = Field(None, json_schema_extra=EXECUTION)
     """A class raster that is known to be true everywhere (simulations), or None."""

@@ -14,10 +14,13 @@ from geocube_ml.errors import MissingError, SpecError
 from geocube_ml.spec.base import EXECUTION, Location, Spec
 from geocube_ml.spec.cluster import ClusterSpec
 from geocube_ml.spec.composite import CompositeSpec, MedianSpec
+from geocube_ml.spec.dataset import DatasetSpec
+from geocube_ml.spec.doctor import DoctorSpec
 from geocube_ml.spec.grid import GridSpec, StoreSpec
 from geocube_ml.spec.labels import LabelsSpec
-from geocube_ml.spec.models import EvaluateSpec, ModelSpec, PredictSpec, SamplesSpec
+from geocube_ml.spec.models import EvaluateSpec, ModelSpec, PredictSpec
 from geocube_ml.spec.period import PeriodSpec
+from geocube_ml.spec.samples import SamplesSpec
 from geocube_ml.spec.sensor import SensorSpec
 from geocube_ml.spec.simulate import SimSpec
 from geocube_ml.spec.source import SourceSpec
@@ -26,7 +29,8 @@ from geocube_ml.spec.storage import StorageSpec
 _NAME = re.compile(r"^[A-Za-z_][\w-]*$")
 _TAKEN_VARIABLES = {
     "time", "y", "x", "spatial_ref", "label", "polygon", "class", "prob", "class_name", "block",
-    "fold_block", "fold_polygon", "sample",
+    "fold_block", "fold_polygon", "fold_random", "fold_group", "split", "sample", "weight", "doubt",
+    "label_layer",
 }  # fmt: skip
 _TAKEN_MODELS = {"majority class", "best possible"}
 
@@ -66,7 +70,7 @@ class Recipe(Spec):
     tiles fail, ``leave-out`` makes them without it and lists it in the cube."""
 
     labels: LabelsSpec | None = None
-    """Polygons; without them only the cube is made."""
+    """What is known of the ground; without it only the cube is made."""
 
     samples: SamplesSpec = SamplesSpec()
     """Which labelled pixels are used, and the folds."""
@@ -79,6 +83,12 @@ class Recipe(Spec):
 
     predict: PredictSpec = PredictSpec()
     """What is written to the map."""
+
+    doctor: DoctorSpec = DoctorSpec()
+    """How doubtful labels are looked for."""
+
+    dataset: DatasetSpec = DatasetSpec()
+    """What a data set for others holds."""
 
     cluster: ClusterSpec = Field(ClusterSpec(), json_schema_extra=EXECUTION)
     """Where the work is done: ``threads`` of this process by default."""
@@ -142,10 +152,36 @@ class Recipe(Spec):
         if self.period is not None and not moving:
             raise ValueError("all sources are static, so that `period` decides nothing; remove it")
         _ = self.like_source
+        if self.grid.covers_area and self.grid.boundary is None and self.labels is None:
+            raise ValueError(
+                "grid: where the map lies is not said: there are no labels whose hull could be "
+                "taken; add `bounds` (in the CRS), `bbox` (in degrees), `boundary` (a file of "
+                "polygons), or `labels`"
+            )
+        self._columns_are_kept()
         model = self.predict.model
         if model is not None and model not in self.models:
             raise ValueError(f"predict.model is {model!r}, but models has {', '.join(self.models)}")
         return self
+
+    def _columns_are_kept(self) -> None:
+        """Folds by a column of the labels need it."""
+        kept = {
+            name for one in (self.labels.sources if self.labels else ()) for name in one.columns
+        }
+        for split, field in (("group", "group_column"), ("split", "split_column")):
+            column = getattr(self.samples, field)
+            if column is None and split in self.evaluate.splits:
+                raise ValueError(
+                    f"evaluate.splits has {split!r}, but no column says it; add "
+                    f"`samples.{field}` with the name of a column of the labels"
+                )
+            if column is not None and column not in kept:
+                raise ValueError(
+                    f"samples.{field} is {column!r}, but the labels keep "
+                    f"{', '.join(sorted(kept)) or 'no columns'}; add it to the `columns` of a "
+                    "source of labels"
+                )
 
     def composite_of(self, name: str) -> CompositeSpec:
         """How a step of a source is made: as it says itself, its sensor, or the recipe."""

@@ -1,4 +1,21 @@
 """The steps of a recipe: each binds functions of the package to the files of a run."""
 
-NAMES = ("cube", "labels", "samples", "train", "evaluate", "predict", "export", "report")
-"""In the order in which they run; each is a module of this package."""
+NAMES = (
+    "cube", "labels", "samples", "train", "evaluate", "predict", "export", "report",
+    "doctor", "decide", "export-dataset",
+)  # fmt: skip
+"""In the order in which they run; each is a module of this package, - being _ there."""
+
+ASKED_FOR = ("doctor", "decide", "export-dataset")
+"""Those that run only where they are named."""
+
+
+def module_of(step: str) -> str:
+    """The module of a step.
+
+    Examples
+    --------
+    >>> module_of("export-dataset")
+    'geocube_ml.steps.export_dataset'
+    """
+    return f"geocube_ml.steps.{step.replace('-', '_')}"

@@ -37,7 +37,7 @@ def inputs(job: Job) -> dict[str, Any]:
     recipe = job.recipe
     return {
         "sources": {name: _source_inputs(job, name) for name in recipe.sources},
-        "grid": recipe.grid_result(),
+        "grid": job.grid_result(),
         "period": recipe.period.result() if recipe.period else None,
         "store": recipe.store.result(),
         "items": {name: found.digest for name, found in job.items.items()},
@@ -173,7 +173,7 @@ def _digest(job: Job, name: str) -> str:
     steps = () if static or recipe.period is None else recipe.period.steps[:1]
     return digest(
         [
-            _source_inputs(job, name), recipe.grid_result(), recipe.store.result(),
+            _source_inputs(job, name), job.grid_result(), recipe.store.result(),
             [step.name for step in steps], recipe.period.step if steps and recipe.period else None,
         ]
     )  # fmt: skip

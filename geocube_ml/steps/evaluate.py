@@ -13,6 +13,7 @@ import xarray as xr
 from numpy.typing import NDArray
 from odc.geo.geobox import GeoBox
 
+from geocube_ml.data.table import read_samples
 from geocube_ml.errors import InputError, MissingError, TilesFailed
 from geocube_ml.evaluate import (
     BOUND,
@@ -34,7 +35,7 @@ from geocube_ml.spec.labels import UNKNOWN, ClassScheme
 from geocube_ml.spec.models import ModelSpec
 from geocube_ml.spec.storage import StorageSpec
 from geocube_ml.steps.job import Job
-from geocube_ml.steps.samples import open_samples, read_samples
+from geocube_ml.steps.samples import open_samples
 from geocube_ml.steps.tiles import causes
 from geocube_ml.store.cube import open_cube
 

@@ -151,7 +151,7 @@ def _wanted(job: Job, source: SourceSpec) -> dict[str, Any]:
         "simulate": recipe.simulate.result() if recipe.simulate else None,
         "assets": list(source.assets),
         "period": None if static or recipe.period is None else recipe.period.result(),
-        "grid": recipe.grid_result(),
+        "grid": job.grid_result(),
     }
 
 

@@ -8,19 +8,27 @@ from functools import cached_property
 from importlib import import_module
 from typing import Any
 
+import shapely
+from odc.geo.geom import Geometry
+
 from geocube_ml.cluster import Workers, cores
-from geocube_ml.errors import MissingError, SpecError
+from geocube_ml.errors import InputError, MissingError, SpecError
 from geocube_ml.files import PARTIAL, Place, discard, is_remote, place, sweep
-from geocube_ml.grid import Grid, make_grid
+from geocube_ml.grid import Grid, area_on, make_grid
+from geocube_ml.labels.boundary import read_boundary
+from geocube_ml.labels.hull import labels_hull
 from geocube_ml.spec.base import digest
 from geocube_ml.spec.labels import LabelsSpec
 from geocube_ml.spec.recipe import Recipe
+from geocube_ml.steps import module_of
 from geocube_ml.steps.items import Found, pinned
 from geocube_ml.steps.records import Grows, Records
 from geocube_ml.steps.tiles import TileTask, TileWriter, Unit, Work, write_tiles
 from geocube_ml.store.cube import CubeStore
 
 Note = Callable[[int, int], None]
+
+_DOUBTS = ("labels_doubtful.csv", "labels_doubtful.gpkg", "labels_doubt.parquet")
 
 
 def _silent(done: int, total: int) -> None:
@@ -103,6 +111,11 @@ class Job:
         return self.out / "labels_lost.csv"
 
     @property
+    def polygons_path(self) -> Place:
+        """The labels that are used, a row each, and one a raster source."""
+        return self.out / "labels.parquet"
+
+    @property
     def scores_path(self) -> Place:
         """The accuracy."""
         return self.out / "scores.json"
@@ -172,7 +185,51 @@ class Job:
         """The grid of the cube."""
         spec = self.recipe.grid.model_copy(update={"like": self.recipe.like_asset})
         items = [] if self._model is None else list(self._model.items)
-        return make_grid(spec, self.recipe.store, items, self.recipe.storage)
+        return make_grid(spec, self.recipe.store, items, self.recipe.storage, self._outline)
+
+    @cached_property
+    def area(self) -> Any:
+        """The area to map, a shapely geometry in the grid's CRS; None where it is all of it."""
+        return None if self._outline is None else area_on(self.grid.geobox, self._outline)
+
+    @cached_property
+    def _outline(self) -> Geometry | None:
+        """The area to map, in a CRS of its own."""
+        grid, storage = self.recipe.grid, self.recipe.storage
+        if grid.boundary is not None:
+            return read_boundary(grid.boundary, grid.boundary_layer, storage)
+        if not grid.covers_area:
+            return None
+        hull = labels_hull(self.labels, storage)
+        if not hull.geom.area:
+            raise InputError(
+                f"The hull of the labels is a {hull.geom.geom_type}, which has no area to map: it "
+                "takes a polygon, or three points that are not on one line. Add labels, or say "
+                "where the map lies: `boundary`, `bbox` or `bounds` in `grid`."
+            )
+        return hull
+
+    def area_result(self) -> dict[str, Any] | None:
+        """What of the area to map decides the result, to the millimetre; None without one."""
+        if self.area is None:
+            return None
+        shape = shapely.transform(shapely.normalize(self.area), lambda at: at.round(3))
+        return {
+            "hectares": round(shape.area / 1e4, 4),
+            "outline": digest(shapely.to_wkb(shape, hex=True)),
+        }
+
+    def grid_result(self) -> dict[str, Any]:
+        """What of the grid decides the cube: where it covers an area, that too."""
+        told = self.recipe.grid_result()
+        if self.recipe.grid.covers_area:
+            geobox = self.grid.geobox
+            told |= {
+                "crs": str(geobox.crs),
+                "bounds": list(geobox.boundingbox.bbox),
+                "area": self.area_result(),
+            }
+        return told
 
     @property
     def store(self) -> CubeStore:
@@ -202,7 +259,7 @@ class Job:
                 "on the command line, or name no step to run all."
             )
         if step not in self.digests:
-            module = import_module(f"geocube_ml.steps.{step}")
+            module = import_module(module_of(step))
             inputs = module.inputs(self)
             self.records.check(step, inputs, getattr(module, "grows", None) if self.dry else None)
             self.digests[step] = digest(inputs)
@@ -211,7 +268,7 @@ class Job:
     def reread(self) -> None:
         """Look at the inputs anew: a step's results were removed."""
         self.digests.clear()
-        for name in ("items", "grid", "_model"):
+        for name in ("items", "grid", "area", "_outline", "_model"):
             self.__dict__.pop(name, None)
 
     def sweep(self) -> None:
@@ -222,8 +279,9 @@ class Job:
         """
         if is_remote(self.out):
             return
-        for path in (self.samples_path, self.losses_path, self.scores_path, self.report_path,
-                     self.cube_path):  # fmt: skip
+        for path in (self.samples_path, self.losses_path, self.polygons_path, self.scores_path,
+                     self.report_path, self.cube_path,
+                     *(self.out / name for name in _DOUBTS)):  # fmt: skip
             discard(path.with_name(path.name + PARTIAL))
         for folder in ("items", "models", "export", "records", "runs"):
             sweep(self.out / folder)

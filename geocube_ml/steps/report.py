@@ -35,18 +35,19 @@ def plan(job: Job) -> list[str]:
 def run(job: Job) -> dict[str, Any]:
     """Write the page."""
     scores = read_json(job.scores_path)
-    with local_copy(job.losses_path) as path:
-        losses = pd.read_csv(path, keep_default_na=False)
     write_report(
         job.report_path,
         title=job.recipe.name,
         cube=open_cube(job.cube_path),
         samples=open_samples(job),
         scores=scores,
-        losses=losses,
+        labels=_labels(job),
+        problems=_table(job.losses_path),
+        doubtful=_doubtful(job),
         facts=_facts(job),
         notes=_notes(job, scores),
         recipe=job.recipe,
+        area=job.area,
     )
     return {"bytes": job.report_path.stat().st_size}
 
@@ -59,6 +60,32 @@ def outputs(job: Job) -> list[Place]:
 def discard(job: Job) -> None:
     """Remove the page."""
     remove(job.report_path)
+
+
+def _table(path: Place) -> pd.DataFrame | None:
+    if not path.exists():
+        return None
+    with local_copy(path) as local:
+        # a class may be called NA; of numbers one that is missing is none
+        missing = {name: [""] for name in ("area_m2", "doubt")}
+        return pd.read_csv(local, keep_default_na=False, na_values=missing)
+
+
+def _labels(job: Job) -> pd.DataFrame | None:
+    """What is used of the label files; None in a run of before it was written."""
+    if not job.polygons_path.exists():
+        return None
+    with local_copy(job.polygons_path) as local:
+        return pd.read_parquet(local, columns=["polygon", "class", "area_m2"])
+
+
+def _doubtful(job: Job) -> pd.DataFrame | None:
+    """What the doctor found; None if it did not look, or looked at other samples."""
+    inputs = job.records.begun("doctor") or {}
+    done = job.records.facts("doctor") is not None
+    if not done or inputs.get("samples") != job.digest_of("samples"):
+        return None
+    return _table(job.out / "labels_doubtful.csv")
 
 
 def _facts(job: Job) -> list[tuple[str, str]]:
@@ -74,6 +101,7 @@ def _facts(job: Job) -> list[tuple[str, str]]:
         *([("Period", f"{period.start} to {period.end}, by {period.step}")] if period else []),
         ("Items", _items(cube.get("sources", {}))),
         ("Grid", grid),
+        *_area(job),
         *_price(job),
         ("Labels", f"{labels.get('polygons')} polygons, {labels.get('pixels')} pixels"),
         ("Samples", f"{samples.get('samples')}, of which {samples.get('held_out')} held out"),
@@ -82,6 +110,13 @@ def _facts(job: Job) -> list[tuple[str, str]]:
         *((f"Digest of `{step}`", job.digest_of(step))
           for step in ("cube", "labels", "samples", "train", "evaluate", "predict")),
     ]  # fmt: skip
+
+
+def _area(job: Job) -> list[tuple[str, str]]:
+    if job.area is None:
+        return []
+    of = "the boundary" if job.recipe.grid.boundary else "the hull of the labels"
+    return [("Area to map", f"{job.area.area / 1e4:,.0f} ha within {of}")]
 
 
 def _price(job: Job) -> list[tuple[str, str]]:

@@ -44,7 +44,7 @@ from geocube_ml.files import (
 from geocube_ml.labels.classes import check_labels
 from geocube_ml.sim import make_archive
 from geocube_ml.spec.recipe import Recipe
-from geocube_ml.steps import NAMES
+from geocube_ml.steps import ASKED_FOR, NAMES, module_of
 from geocube_ml.steps.job import Job
 from geocube_ml.steps.progress import Reporter
 from geocube_ml.steps.records import Grows
@@ -72,8 +72,9 @@ def run_recipe(
     ----------
     recipe : Recipe
     steps : sequence of str
-        Some of ``cube labels samples train evaluate predict export report``; all by default, or
-        ``cube`` alone for a recipe without labels.
+        Some of ``cube labels samples train evaluate predict export report doctor decide
+        export-dataset``; all up to ``report`` by default, or ``cube`` alone for a recipe without
+        labels.
     dry_run : bool
         Print the plan and write nothing.
     redo : bool
@@ -97,7 +98,9 @@ def run_recipe(
     forget_clients()  # keys may have been renewed since the last run of this process
     job = Job(recipe, dry=dry_run, note=reporter.note)
     chosen = [name for name in NAMES if name in steps] or list(
-        NAMES if recipe.labels is not None else NAMES[:1]
+        [name for name in NAMES if name not in ASKED_FOR]
+        if recipe.labels is not None
+        else NAMES[:1]
     )
     try:
         if dry_run:
@@ -143,7 +146,7 @@ def _run(job: Job, chosen: list[str], redo: bool, reporter: Reporter) -> None:
     if "labels" in chosen:  # else a wrong name of a column is found when the cube is made
         check_labels(job.labels, job.recipe.storage)
     for name in chosen:
-        step = import_module(f"geocube_ml.steps.{name}")
+        step = import_module(module_of(name))
         if redo:
             # first the records: what is left of a result without them does not count
             job.records.forget([name])
@@ -251,7 +254,7 @@ def _plan(job: Job, chosen: list[str], reporter: Reporter) -> None:
         reporter.say("The steps can be planned once it is there.")
         return
     for name in chosen:
-        step = import_module(f"geocube_ml.steps.{name}")
+        step = import_module(module_of(name))
         more = job.records.check(name, step.inputs(job), _grows(step))
         made = job.records.facts(name) is not None
         if made and not more and all(path.exists() for path in step.outputs(job)):

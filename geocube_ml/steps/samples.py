@@ -1,20 +1,21 @@
-"""Step `samples`: labelled pixels of the cube become a table."""
+"""Step `samples`: labelled pixels or polygons of the cube become a table."""
 
 from __future__ import annotations
 
+import json
 from typing import Any
 
+import geopandas as gpd
 import numpy as np
 import xarray as xr
 
-from geocube_ml.data.samples import HOLDOUT, gather_samples
-from geocube_ml.errors import MissingError
-from geocube_ml.files import Place, whole_folder
+from geocube_ml.data.folds import held_out
+from geocube_ml.data.samples import gather_samples
+from geocube_ml.data.table import read_samples, write_samples
+from geocube_ml.files import Place, redacted
 from geocube_ml.files import discard as remove
 from geocube_ml.steps.job import Job
-from geocube_ml.store.cube import open_cube, zarr_store
-
-_ROWS = 65_536  # samples in a chunk of the table
+from geocube_ml.store.cube import open_cube
 
 
 def inputs(job: Job) -> dict[str, Any]:
@@ -29,23 +30,61 @@ def inputs(job: Job) -> dict[str, Any]:
 def plan(job: Job) -> list[str]:
     """What the step would do."""
     spec = job.recipe.samples
-    most = f"at most {spec.per_polygon}" if spec.per_polygon else "all"
-    return [f"{most} pixels a polygon, {spec.n_fold} folds, blocks of {spec.block_m:g} m"]
+    if spec.unit == "polygon":
+        what = f"a sample a polygon: {', '.join(spec.statistics)} of its pixels"
+    else:
+        most = f"at most {spec.per_polygon}" if spec.per_polygon else "all"
+        what = f"{most} pixels a polygon"
+    rules = [
+        f"none nearer than {spec.min_distance_m:g} m" if spec.min_distance_m else "",
+        f"at most {spec.per_class} a class" if spec.per_class else "",
+        f"{spec.share:.0%} of each class" if spec.share else "",
+        "as many of each class" if spec.balanced else "",
+    ]
+    folds = f"{spec.n_fold} folds, blocks of {spec.block_m:g} m"
+    return [", ".join([what, *(rule for rule in rules if rule), folds])]
 
 
 def run(job: Job) -> dict[str, Any]:
-    """Gather the series of labelled pixels and write the table."""
-    samples = gather_samples(open_cube(job.cube_path, chunks=_whole(job)), job.recipe.samples)
-    rows = {name: {"chunks": (min(_ROWS, v.sizes["sample"]), *v.shape[1:])}
-            for name, v in samples.data_vars.items()}  # fmt: skip
-    with whole_folder(job.samples_path) as partial:
-        samples.to_zarr(partial, mode="w", zarr_format=3, consolidated=False, encoding=rows)
-    held = samples["fold_block"].values == HOLDOUT
+    """Gather the series of what is labelled and write the table."""
+    cube = open_cube(job.cube_path, chunks=_whole(job))
+    samples = gather_samples(cube, job.recipe.samples, _labels(job), provenance=_provenance(job))
+    write_samples(samples, job.samples_path)
+    drawn = json.loads(samples.attrs["drawn"])
     return {
         "samples": int(samples.sizes["sample"]),
-        "held_out": int(held.sum()),
+        "held_out": int(held_out(samples).sum()),
         "polygons": len(np.unique(samples["polygon"].values)),
         "unobserved": samples.attrs["n_unobserved"],
+        "left_out": json.loads(samples.attrs["left_out"]),
+        "by_class": {name: one["got"] for name, one in drawn.items()},
+        "shortfall": [
+            f"{one['got']} of {one['asked']} samples of {name}"
+            for name, one in drawn.items()
+            if one["asked"] is not None and one["got"] < one["asked"]
+        ],
+        "fold_distances": json.loads(samples.attrs["fold_distances"]),
+    }
+
+
+def _labels(job: Job) -> gpd.GeoDataFrame:
+    """What the step `labels` says of each polygon."""
+    with job.polygons_path.open("rb") as file:
+        return gpd.read_parquet(file)
+
+
+def _provenance(job: Job) -> dict[str, Any]:
+    """Of what the table is made: digests, and the files of labels by their content."""
+    begun = job.records.begun("labels") or {}
+    digests = begun.get("files", {})  # by the sources' positions, which JSON sorts as text
+    files = [redacted(job.place(source.path).name) for source in job.labels.sources]
+    return {
+        "recipe": {"name": job.recipe.name, "digest": job.digests["samples"]},
+        "cube": job.digests["cube"],
+        "labels": job.digests["labels"],
+        "label_files": [
+            {"name": name, "digest": digests[str(at)]} for at, name in enumerate(files)
+        ],
     }
 
 
@@ -74,11 +113,3 @@ def open_samples(job: Job) -> xr.Dataset:
         It was not made yet.
     """
     return read_samples(job.samples_path)
-
-
-def read_samples(path: Place) -> xr.Dataset:
-    """A sample table, in memory."""
-    if not (path / "zarr.json").exists():
-        raise MissingError(f"There are no samples at {path}. Run the step `samples`.")
-    samples: xr.Dataset = xr.open_zarr(zarr_store(path), consolidated=False, mask_and_scale=False)
-    return samples.load()

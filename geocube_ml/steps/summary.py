@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+from geocube_ml.export.dataset.chips import LOST
 from geocube_ml.steps.job import Job
+
+_SHOWN = 5  # doubtful labels
 
 
 def summary(job: Job, chosen: list[str]) -> list[str]:
@@ -16,8 +19,11 @@ def summary(job: Job, chosen: list[str]) -> list[str]:
         "predict": ("map", f"{job.cube_path}, variables class and prob"),
         "export": ("GeoTIFF", job.map_path),
         "report": ("report", job.report_path),
+        "doctor": ("doubtful", job.out / "labels_doubtful.csv"),
+        "decide": ("decided", job.out / "labels_doubtful.csv"),
+        "export-dataset": ("data set", job.out / "dataset"),
     }
-    lines = ["", *_figures(job)]
+    lines = ["", *_figures(job), *_doubts(job, chosen), *_dataset(job, chosen)]
     lines += [f"{made[name][0]:12} {made[name][1]}" for name in chosen]
     return [*lines, f"{'run records':12} {job.out / 'runs'}"]
 
@@ -35,6 +41,10 @@ def _figures(job: Job) -> list[str]:
         lines.append(f"{labels['polygons']} polygons with {labels['pixels']} labelled pixels")
         lines += [f"  lost: {reason}" for reason in labels["lost"]]
         lines += [f"  no pixel left of: {name}" for name in labels["dropped_classes"]]
+    if samples := job.records.facts("samples"):
+        lines += [f"only {text}" for text in samples["shortfall"]]
+        lines += [f"  {one['samples']} left out: {why}"
+                  for why, one in samples["left_out"].items()]  # fmt: skip
     if found := job.records.facts("evaluate"):
         lines += ["", *_accuracy(found["macro_f1"])]
         if share := found["share_of_best"]:
@@ -43,10 +53,52 @@ def _figures(job: Job) -> list[str]:
     return [*lines, ""] if lines else []
 
 
+def _doubts(job: Job, chosen: list[str]) -> list[str]:
+    """What the doctor found, and what was decided of it."""
+    lines = []
+    if (found := job.records.facts("doctor")) and "doctor" in chosen:
+        lines.append(
+            f"the most doubtful {found['listed']} of {found['judged']} labels are listed; about "
+            f"{found['estimated_wrong']} are wrong"
+        )
+        lines += [
+            f"  {row['file']}, feature {row['feature']}, {row['class']}: {row['reason']}"
+            for row in found["worst"][:_SHOWN]
+        ]
+        lines += [f"note: {note}" for note in found["notes"]]
+        lines.append("fill in `decision` (keep, drop, relabel) there, then run the step decide")
+    if (said := job.records.facts("decide")) and "decide" in chosen:
+        lines.append(
+            f"{said['written']} decisions were written into {', '.join(said['files']) or 'no file'}"
+            f", {said['unchanged']} stand there already"
+        )
+        lines += [f"  left out: {why}" for why in said["left_out"]]
+        if said["next"]:
+            lines.append(f"the labels are others now; run: {' '.join(said['next'])} --redo")
+    return [*lines, ""] if lines else []
+
+
+def _dataset(job: Job, chosen: list[str]) -> list[str]:
+    """What a data set holds, by split, and what of the labels is in no mask."""
+    found = job.records.facts("export-dataset")
+    if found is None or "export-dataset" not in chosen:
+        return []
+    lines = [
+        f"{sum(n.values())} {what}: " + ", ".join(f"{split} {n[split]}" for split in n)
+        for what, n in (("series", found["samples"]), ("chips", found["chips"]))
+        if n
+    ]
+    lines += [
+        f"  in no mask, {why}: {found[why]} labelled pixels" for why in LOST if found.get(why)
+    ]
+    return [*lines, ""]
+
+
 def _accuracy(macro_f1: dict[str, dict[str, float | None]]) -> list[str]:
     """A line a model, a column a split."""
     found = {split for row in macro_f1.values() for split in row}
-    splits = [split for split in ("block", "polygon", "random", "reference") if split in found]
+    order = ("split", "block", "group", "polygon", "random", "reference")
+    splits = [split for split in order if split in found]
     head = f"{'macro-F1':16}" + "".join(f"{split:>11}" for split in splits)
     return [head] + [
         f"{model:16}" + "".join(f"{_shown(row.get(split)):>11}" for split in splits)

@@ -5,12 +5,12 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any
 
+from geocube_ml.data.table import read_samples
 from geocube_ml.files import Place, names, read_json
 from geocube_ml.files import discard as remove
 from geocube_ml.models.bundle import ModelBundle
 from geocube_ml.spec.models import ModelSpec
 from geocube_ml.steps.job import Job, Note
-from geocube_ml.steps.samples import read_samples
 from geocube_ml.train import train_model
 
 

@@ -320,7 +320,8 @@ def open_cube(
     cube.attrs = without(cube.attrs)
     for variable in cube.variables.values():
         variable.attrs = without(variable.attrs)
-        for cut in ("chunks", "shards", "preferred_chunks"):  # of the whole, not of what is taken
+        # of the whole, not of what is taken; without dask nothing else says what one read brings
+        for cut in ("chunks", "shards", *(() if chunks is None else ("preferred_chunks",))):
             variable.encoding.pop(cut, None)
         if (missing := variable.attrs.get("_FillValue")) is not None:
             variable.attrs["nodata"] = np.asarray(missing).item()

@@ -13,8 +13,8 @@ import time
 import pytest
 from distributed import Client
 
+from geocube_ml.cluster import cores, open_cluster, prepare, remote
 from geocube_ml.cluster import open as opening
-from geocube_ml.cluster import open_cluster, prepare, remote
 from geocube_ml.errors import (
     AccessError,
     ClusterError,
@@ -296,6 +296,21 @@ def test_processes_of_our_own_end_with_the_block():
     assert pid != os.getpid()
     with pytest.raises(ProcessLookupError):
         os.kill(pid, 0)
+
+
+@pytest.mark.parametrize(("workers", "n"), [(None, cores()), (5, 5)])
+def test_there_is_a_process_a_core_unless_it_is_said(monkeypatch, workers, n):
+    asked = []
+
+    def started(**options):
+        asked.append((options["n_workers"], options["threads_per_worker"]))
+        raise InterruptedError
+
+    monkeypatch.setattr(opening, "LocalCluster", started)
+    spec = ClusterSpec(where="processes", workers=workers)
+    with pytest.raises(InterruptedError), open_cluster(spec):
+        pass
+    assert asked == [(n, 1)]
 
 
 def test_ctrl_c_in_a_terminal_ends_all_processes_soon(tmp_path):

@@ -1,18 +1,22 @@
 from __future__ import annotations
 
+import tracemalloc
+
 import dask
 import numpy as np
 import pytest
 import xarray as xr
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from pyproj import CRS
 
+from geocube_ml.data.pixels import values_at
 from geocube_ml.data.samples import gather_samples
 from geocube_ml.data.sources import deciding, described, source_names
 from geocube_ml.errors import InputError
 from geocube_ml.kernels.sampling import blocks
 from geocube_ml.spec.labels import UNKNOWN
-from geocube_ml.spec.models import SamplesSpec
+from geocube_ml.spec.samples import SamplesSpec
 from tests.seasons import add_radar, add_terrain, labelled, make_cube, make_still, stored
 
 SPEC = SamplesSpec(block_m=100)
@@ -60,10 +64,12 @@ def test_samples_are_the_labelled_pixels_of_a_plain_loop(samples, cube):
     assert_all_labelled(samples, cube)
     assert {name: samples[name].dtype.name for name in samples.data_vars} == {
         "s2": "uint16", "label": "uint8", "polygon": "int32", "x": "float64", "y": "float64",
-        "block": "int64", "fold_block": "int16", "fold_polygon": "int16",
+        "weight": "float32", "block": "int64", "fold_block": "int16", "fold_polygon": "int16",
+        "fold_random": "int16",
     }  # fmt: skip
     assert samples["s2"].dims == ("sample", "time", "s2_band")
-    assert samples.attrs == {"n_unobserved": 0}
+    assert samples.attrs["n_unobserved"] == 0
+    assert "32633" in samples.attrs["crs"]
     assert samples["s2"].attrs["nodata"] == 0
     assert samples["label"].attrs["class_names"] == cube["label"].attrs["class_names"]
 
@@ -135,6 +141,29 @@ def test_reads_of_two_chunks_counted_by_hand(cube):
         gather_samples(lazy, SamplesSpec(n_fold=2, block_m=100))
     assert sorted(reads) == [(0, 0, 0, 0), (0, 0, 2, 3), (0, 1, 0, 0), (0, 1, 2, 3),
                              (0, 2, 0, 0), (0, 2, 2, 3)]  # fmt: skip
+
+
+def test_scattered_pixels_read_each_chunk_of_each_source_once():
+    """One pixel of a hundred, in sources that are cut differently."""
+    cube = add_terrain(make_cube((90, 110), background=3, cloudy=0))
+    scattered = np.random.default_rng(0).random(cube["label"].shape) < 0.01
+    cube["label"] = cube["label"].where(scattered, UNKNOWN).assign_attrs(cube["label"].attrs)
+    lazy, reads = counted(cube, 30, 40)
+    lazy["dem"], of_dem = lazy["dem"].chunk(dem_band=-1, y=20, x=20), []
+
+    def note(block, block_info=None):
+        of_dem.append(tuple(block_info[0]["chunk-location"]))
+        return block
+
+    data = lazy["dem"].data
+    lazy["dem"] = lazy["dem"].copy(data=data.map_blocks(note, dtype=data.dtype, meta=data._meta))
+    with dask.config.set(scheduler="synchronous"):
+        got = gather_samples(lazy, SamplesSpec(block_m=100))
+    assert got.sizes["sample"] == scattered.sum() < 120
+    rows, cols = np.nonzero(scattered)
+    pairs = list(zip(rows, cols, strict=True))
+    assert sorted(reads) == sorted({(0, b, r // 30, c // 40) for r, c in pairs for b in range(3)})
+    assert sorted(of_dem) == sorted({(0, r // 20, c // 20) for r, c in pairs})
 
 
 def test_pixels_that_were_never_observed_are_left_out_and_counted(cube):
@@ -431,9 +460,27 @@ def test_samples_of_a_stored_cube_come_back_from_zarr(cube, samples, tmp_path):
         for name in samples.data_vars:
             np.testing.assert_array_equal(table[name].values, samples[name].values)
             assert table[name].dtype == samples[name].dtype
-        assert table.attrs == samples.attrs
+        assert {k: v for k, v in table.attrs.items() if k != "crs"} == {
+            k: v for k, v in samples.attrs.items() if k != "crs"
+        }
+        assert CRS.from_wkt(table.attrs["crs"]) == CRS.from_wkt(samples.attrs["crs"])
         assert table["label"].attrs["class_names"] == samples["label"].attrs["class_names"]
         assert table["s2"].attrs["scale_factor"] == 1e-4
         assert list(table["s2_band"].values) == ["b0", "b1", "b2"]
         np.testing.assert_array_equal(table["time"].values, cube["time"].values)
         assert "spatial_ref" not in table.variables
+
+
+def test_one_pixel_of_a_cube_without_dask_takes_one_chunk(tmp_path):
+    values = np.random.default_rng(0).integers(1, 9999, (4, 1, 512, 512)).astype("uint16")
+    cube = xr.Dataset({"s2": (("time", "s2_band", "y", "x"), values, {"nodata": 0})})
+    cube.to_zarr(tmp_path / "cube", encoding={"s2": {"chunks": (4, 1, 64, 64)}}, consolidated=False)
+    source = xr.open_zarr(tmp_path / "cube", consolidated=False, chunks=None)["s2"]
+    rows, cols = np.array([500, 70]), np.array([3, 511])
+    values_at(source, rows[:1], cols[:1])  # what is made once does not count
+    tracemalloc.start()
+    got = values_at(source, rows, cols)
+    _, peak = tracemalloc.get_traced_memory()
+    tracemalloc.stop()
+    np.testing.assert_array_equal(got, np.moveaxis(values[..., rows, cols], -1, 0))
+    assert peak < values.nbytes / 4

@@ -8,7 +8,15 @@ from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as npst
 
-from geocube_ml.kernels.sampling import any_data, blocks, draw, gather
+from geocube_ml.kernels.sampling import (
+    any_data,
+    blocks,
+    draw,
+    draw_in_turn,
+    gather,
+    spread,
+    thinned,
+)
 
 groups = npst.arrays("int32", st.integers(0, 60), elements=st.integers(-1, 6))
 
@@ -92,3 +100,55 @@ def test_a_point_has_its_block_wherever_the_map_begins(at, data):
 def test_squares_on_both_sides_of_zero_differ():
     got = blocks(np.array([-1.0, 1.0, -1.0, 1.0]), np.array([-1.0, -1.0, 1.0, 1.0]), 1000)
     assert len(set(got.tolist())) == 4
+
+
+# --- a number a class, a least distance, folds at random
+
+
+@given(st.data())
+def test_each_class_gives_its_limit_and_its_groups_take_turns(data):
+    n = data.draw(st.integers(0, 60))
+    classes = data.draw(npst.arrays("uint8", n, elements=st.integers(0, 2)))
+    group = data.draw(npst.arrays("int64", n, elements=st.integers(-2, 4))) * 3 + classes
+    limits = data.draw(npst.arrays("int64", 3, elements=st.integers(0, 30)))
+    drawn = draw_in_turn(classes, group, limits, rng())
+    assert (np.diff(drawn) > 0).all()
+    for one in range(3):
+        there, got = Counter(group[classes == one]), Counter(group[drawn][classes[drawn] == one])
+        assert got.total() == min(limits[one], there.total())
+        most = max(got.values(), default=0)
+        # a group that gave less than the most but one had no more
+        assert all(got[g] == there[g] for g in there if got[g] < most - 1)
+
+
+distances = st.sampled_from([1.0, 3.5, 10.0, 25.0, 400.0])
+
+
+@given(st.integers(0, 10_000), distances)
+def test_thinned_points_are_apart_and_none_could_be_added(seed, distance):
+    generator = rng(seed)
+    x, y = generator.integers(0, 12, (2, 80)) * 5.0 - 20
+    kept = thinned(x, y, distance, generator)
+    far = np.hypot(x[:, None] - x[kept], y[:, None] - y[kept])
+    assert (far.min(axis=1)[np.setdiff1d(np.arange(80), kept)] < distance).all()
+    between = far[kept]
+    np.fill_diagonal(between, np.inf)
+    assert (between >= distance).all()
+    assert (np.diff(kept) > 0).all()
+
+
+def test_any_point_may_stay():
+    x = np.arange(6.0)
+    generator = rng()
+    first = Counter(tuple(thinned(x, 0 * x, 2.5, generator)) for _ in range(300))
+    assert {at for kept in first for at in kept} == set(range(6))
+
+
+@given(groups, st.integers(2, 6))
+def test_random_folds_and_the_classes_in_them_differ_by_one(labels, n_fold):
+    folds = spread(labels, n_fold, rng())
+    size = np.bincount(folds, minlength=n_fold)
+    assert size.max() - size.min() <= 1
+    for one in np.unique(labels):
+        of_class = np.bincount(folds[labels == one], minlength=n_fold)
+        assert of_class.max() - of_class.min() <= 1

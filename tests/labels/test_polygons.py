@@ -13,17 +13,21 @@ from geocube_ml.items.catalog import find_items
 from geocube_ml.labels.classes import check_labels
 from geocube_ml.labels.polygons import read_labels
 from geocube_ml.labels.raster import rasterize_labels
-from geocube_ml.labels.vector import read_values, read_vector
 from geocube_ml.spec.grid import GridSpec, StoreSpec
 from geocube_ml.spec.labels import PALETTE, ClassSpec, LabelsSpec
 from geocube_ml.spec.recipe import PeriodSpec
 from geocube_ml.spec.source import ItemsSpec, SensorSpec, SourceSpec
-from geocube_ml.spec.storage import StorageSpec
+
+
+def flat(spec):
+    """A spec of one source, as a recipe says it without `sources`."""
+    said = spec.model_dump(exclude_defaults=True)
+    return said | said.pop("sources")[0]
 
 
 def reasons(labels):
     """(feature, reason) of each loss."""
-    return list(zip(labels.losses["feature"], labels.losses["reason"], strict=True))
+    return list(zip(labels.problems["feature"], labels.problems["reason"], strict=True))
 
 
 # -- files ----------------------------------------------------------------------------------
@@ -41,7 +45,7 @@ def test_every_format_and_crs_gives_the_same_labels(write, square, grid, name, t
     assert labels.frame["n_pixel"].tolist() == [20 * 20, 31 * 15]
     assert labels.frame.crs.to_epsg() == 32633
     assert labels.frame["area_m2"].to_numpy() == pytest.approx([40_000, 45_750], rel=1e-4)
-    assert labels.losses.empty
+    assert labels.problems.empty
 
 
 def test_a_file_that_is_not_there(grid):
@@ -79,8 +83,8 @@ def test_several_layers_are_named(tmp_path, square, grid):
         read_labels(spec, grid)
     assert "GeoJSON" not in str(caught.value)
     with pytest.raises(InputError, match=r"has no layer 'field'; it has fields, roads"):
-        read_labels(spec.model_copy(update={"layer": "field"}), grid)
-    labels = read_labels(spec.model_copy(update={"layer": "roads"}), grid)
+        read_labels(LabelsSpec(**flat(spec) | {"layer": "field"}), grid)
+    labels = read_labels(LabelsSpec(**flat(spec) | {"layer": "roads"}), grid)
     assert labels.classes.names == ("b",)
 
 
@@ -98,9 +102,9 @@ def test_what_a_file_alone_tells_is_refused_without_a_grid(write, square, name, 
     spec = write([square(0, 0), square(200, 0)], ["a", "b"], name)
     check_labels(spec)
     with pytest.raises((InputError, MissingError), match=said):
-        check_labels(LabelsSpec(**spec.model_dump() | change))
+        check_labels(LabelsSpec(**flat(spec) | change))
     if "d" in change.get("classes", ()):
-        check_labels(LabelsSpec(**spec.model_dump() | change | {"empty_class": "drop"}))
+        check_labels(LabelsSpec(**flat(spec) | change | {"empty_class": "drop"}))
 
 
 def test_a_check_and_a_reading_say_the_same_of_a_file_without_a_crs_or_features(
@@ -125,7 +129,7 @@ def test_a_check_and_a_reading_say_the_same_of_a_file_without_a_crs_or_features(
 
 
 def test_a_column_that_is_not_there_is_named_with_those_that_are(write, square, grid):
-    spec = write([square(0, 0)], ["a"]).model_copy(update={"class_column": "croop"})
+    spec = LabelsSpec(**flat(write([square(0, 0)], ["a"])) | {"class_column": "croop"})
     with pytest.raises(InputError, match=r"no column 'croop'; it has crop\. "):
         read_labels(spec, grid)
 
@@ -146,14 +150,15 @@ def test_class_values_of_any_type_are_texts(write, square, grid, name, values, c
     spec = write(shapes, values, name)
     labels = read_labels(spec, grid)
     assert labels.classes.names == classes
-    assert read_values(spec, StorageSpec()) == read_vector(spec, StorageSpec())["class"].tolist()
-    assert labels.losses["reason"].tolist() == ["the class has no name"] * lost
-    assert labels.frame["feature"].tolist() == sorted(set(range(4)) - set(labels.losses["feature"]))
+    assert labels.problems["reason"].tolist() == ["the class has no name"] * lost
+    assert labels.frame["feature"].tolist() == sorted(
+        set(range(4)) - set(labels.problems["feature"])
+    )
 
 
 def test_numbers_and_texts_in_one_column_are_the_same_class(write, square, grid, monkeypatch):
     spec = write([square(200 * i, 0) for i in range(4)], ["3", "3", "3", "3"])
-    mixed = gpd.read_file(spec.path)
+    mixed = gpd.read_file(spec.sources[0].path)
     mixed["crop"] = pd.Series([3, 3.0, "3", np.int64(3)], dtype=object)
     monkeypatch.setattr(gpd, "read_file", lambda *_, **__: mixed)
     assert read_labels(spec, grid).classes.names == ("3",)
@@ -170,8 +175,8 @@ def test_values_are_merged_renamed_and_left_out(write, square, grid):
     assert labels.frame["code"].tolist() == [0, 0, 1, 0]
     assert labels.classes.colors == ("#112233", PALETTE[1])
     assert reasons(labels) == [(3, "a class that the recipe leaves out")]
-    assert labels.losses["class"].tolist() == ["9"]
-    assert labels.losses["area_m2"].tolist() == [10_000.0]
+    assert labels.problems["class"].tolist() == ["9"]
+    assert labels.problems["area_m2"].tolist() == [10_000.0]
 
 
 def test_no_value_is_a_class_of_the_recipe(write, square, grid):
@@ -216,18 +221,18 @@ def test_a_multipolygon_is_one_polygon_and_what_is_none_is_listed(write, square,
     shapes = [both, shapely.Point(500_500, 5_000_500), line, None, shapely.Polygon()]
     spec = write(shapes, ["a"] * 5, "l.parquet")
     labels = read_labels(spec, grid)
-    assert labels.frame["n_pixel"].tolist() == [200]
+    assert labels.frame["n_pixel"].tolist() == [200, 1]
+    assert labels.frame["area_m2"].tolist() == [20_000, 0]
     assert reasons(labels) == [
-        (1, "a Point, not a polygon"),
-        (2, "a LineString, not a polygon"),
         (3, "no geometry"),
         (4, "no geometry"),
+        (2, "a LineString, not a polygon or point"),
     ]
 
 
-def test_points_alone_are_no_labels(write, grid):
-    spec = write([shapely.Point(500_500, 5_000_500)], ["a"])
-    with pytest.raises(InputError, match=r"has no polygons, its geometries are: Point"):
+def test_lines_alone_are_no_labels(write, grid):
+    spec = write([shapely.LineString([(500_000, 5_000_000), (500_900, 5_000_000)])], ["a"])
+    with pytest.raises(InputError, match=r"no polygons or points .* geometries are: LineString"):
         read_labels(spec, grid)
 
 
@@ -261,12 +266,12 @@ def test_polygons_that_are_lost_are_listed_with_the_reason_and_are_not_fatal(wri
     assert labels.frame["feature"].tolist() == [0, 4]
     assert labels.frame["n_pixel"].tolist() == [64, 3 * 8]
     assert [r for r in reasons(labels) if not r[1].startswith("mended")] == [
-        (1, "outside the cube"),
         (5, "without an area"),
+        (1, "outside the cube"),
         (2, "vanished under the buffer of 10 m"),
-        (3, "no undisputed pixel has its centre inside"),
+        (3, "no pixel of its own has its centre inside"),
     ]
-    lost = labels.losses.set_index("feature")
+    lost = labels.problems.set_index("feature")
     assert lost.loc[1, "area_m2"] == 10_000
     assert lost.loc[2, "area_m2"] == 225
 
@@ -287,7 +292,7 @@ def test_ground_that_two_classes_claim_is_unlabelled(write, square, grid):
     spec = write([square(0, 0, 200), square(100, 0, 200), square(0, 500)], ["a", "b", "a"])
     labels = read_labels(spec, grid)
     assert reasons(labels) == [(0, "disputed by feature 1 (b); left unlabelled")]
-    assert labels.losses["area_m2"].tolist() == [20_000]
+    assert labels.problems["area_m2"].tolist() == [20_000]
     assert labels.frame["n_pixel"].tolist() == [200, 200, 100]
     burnt = rasterize_labels(labels, grid).label.to_numpy()
     assert (burnt[-20:, :10] == 0).all()
@@ -301,8 +306,8 @@ def test_overlaps_and_duplicates_of_one_class_are_labelled_once(write, square, g
     burnt = rasterize_labels(labels, grid)
     assert (burnt.label.to_numpy() == 0).sum() == 600
     assert labels.frame["n_pixel"].sum() == 600  # each pixel belongs to one polygon
-    assert labels.frame["feature"].tolist() == [0, 2]
-    assert reasons(labels) == [(1, "no undisputed pixel has its centre inside")]
+    assert labels.frame["feature"].tolist() == [0, 1]
+    assert reasons(labels) == [(2, "a duplicate of feature 1")]
     counted = np.bincount(burnt.polygon.to_numpy().ravel())[1:]
     assert counted.tolist() == labels.frame["n_pixel"].tolist()
 
@@ -311,13 +316,13 @@ def test_a_polygon_in_two_classes_is_in_none(write, square, grid):
     shapes = [square(0, 0), square(0, 0), square(500, 0), square(700, 0)]
     labels = read_labels(write(shapes, ["a", "b", "a", "b"]), grid)
     assert labels.frame["feature"].tolist() == [2, 3]
-    assert (0, "no undisputed pixel has its centre inside") in reasons(labels)
-    assert (1, "no undisputed pixel has its centre inside") in reasons(labels)
+    assert (0, "no pixel of its own has its centre inside") in reasons(labels)
+    assert (1, "no pixel of its own has its centre inside") in reasons(labels)
 
 
 def test_neighbours_that_share_an_edge_dispute_nothing(write, square, grid):
     labels = read_labels(write([square(0, 0), square(100, 0)], ["a", "b"]), grid)
-    assert labels.losses.empty
+    assert labels.problems.empty
     assert len(labels.disputed) == 0
 
 
@@ -335,7 +340,11 @@ THREE = [
     [
         (lambda square: square(300, 0, 15), "b1", "Of b: 1 vanished under the buffer of 10 m"),
         (lambda square: square(3000, 0), "b2", "Of b: 1 outside the cube"),
-        (lambda _: shapely.Point(500_000, 5_000_000), "b1", "Of b: 1 a Point, not a polygon"),
+        (
+            lambda _: shapely.LineString([(500_000, 5_000_000), (500_900, 5_000_000)]),
+            "b1",
+            "Of b: 1 a LineString, not a polygon or point",
+        ),
         (lambda square: square(300, 0), "x", "The file has no polygon of b"),
     ],
 )
@@ -466,17 +475,17 @@ def test_of_88_real_polygons_every_one_is_accounted_for(slovenia):
     path, grid = slovenia
     spec = LabelsSpec(path=str(path), class_column="LULC_NAME", inset_m=10, empty_class="drop")
     labels = read_labels(spec, grid)
-    lost = labels.losses
-    lost = lost[~lost["reason"].str.startswith(("mended", "disputed"))]
+    lost = labels.problems[labels.problems["done"] == "left out"]
     assert len(labels.frame) + len(lost) == 88
-    counts = lost["reason"].value_counts().to_dict()
+    assert lost["feature"].is_unique
+    counts = lost["reason"].str.removesuffix(" (a sliver)").value_counts().to_dict()
     assert counts["the class has no name"] == 4
     assert counts["vanished under the buffer of 10 m"] == 39
     burnt = rasterize_labels(labels, grid)
     counted = np.bincount(burnt.polygon.to_numpy().ravel(), minlength=len(labels.frame) + 1)[1:]
     assert counted.tolist() == labels.frame["n_pixel"].tolist()
     assert len(labels.frame) == 31
-    assert counts["no undisputed pixel has its centre inside"] == 88 - 31 - 39 - 4
+    assert counts["no pixel of its own has its centre inside"] == 88 - 31 - 39 - 4
 
 
 def test_real_polygons_are_refused_where_a_class_loses_all(slovenia):

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import numpy as np
+import pytest
 
 from geocube_ml.models.forest import fit_forest
 from geocube_ml.models.layout import Layout
@@ -70,3 +71,11 @@ def test_it_learns_seasonal_curves():
     x[rng.random((600, 12)) < 0.3] = np.nan
     got = fit_forest(ForestSpec(trees=40), x[:400], label[:400], N)
     assert (got.predict_proba(x[400:]).argmax(axis=1) == label[400:]).mean() > 0.9
+
+
+def test_rows_that_weigh_more_are_answered_more_often(series):
+    x, _ = series
+    mixed = np.where(np.arange(len(x)) % 2 == 0, 0, 1)  # no series says which
+    weight = np.where(mixed == 1, 9, 1).astype("float32")
+    got = fit_forest(ForestSpec(trees=20, min_leaf=40), x, mixed, 2, weight=weight)
+    assert got.predict_proba(x)[:, 1].mean() == pytest.approx(0.9, abs=0.03)

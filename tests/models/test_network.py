@@ -8,7 +8,7 @@ import torch
 
 from geocube_ml.errors import InputError
 from geocube_ml.models.layout import Layout
-from geocube_ml.models.network import _jittered, _loss, _tensor, fit_network, one_thread
+from geocube_ml.models.network import _entropy, _jittered, _loss, _tensor, fit_network, one_thread
 from geocube_ml.models.tempcnn import TempCNN
 from geocube_ml.spec.models import TempCNNSpec
 from tests.seasons import NAMES, curves
@@ -236,3 +236,16 @@ def test_fits_side_by_side_are_those_one_after_the_other(series):
         got = list(pool.map(lambda seed: fit(series, seed=seed, epochs=2), seeds))
     for a, b in zip(want, got, strict=True):
         assert_same_weights(a, b)
+
+
+def test_the_loss_is_weighted_as_torch_weights_classes():
+    """A weight a class, given to each of its rows."""
+    of_class = torch.tensor([1, 3, 0.5, 2])
+    generator = torch.Generator().manual_seed(0)
+    logits = torch.randn(50, N, generator=generator)
+    target = torch.randint(0, N, (50,), generator=generator)
+    want = torch.nn.functional.cross_entropy(logits, target, weight=of_class)
+    assert torch.isclose(_entropy(logits, target, of_class[target]), want)
+    plain = torch.nn.functional.cross_entropy(logits, target)
+    assert _entropy(logits, target, None) == plain
+    assert not torch.isclose(want, plain)

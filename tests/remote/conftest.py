@@ -15,6 +15,7 @@ import yaml
 
 from geocube_ml.run import main
 from geocube_ml.sim import Archive
+from geocube_ml.steps import runner
 from tests.servers.dask import DaskCluster, dask_cluster
 from tests.servers.s3 import S3
 from tests.small import SMALL
@@ -44,14 +45,25 @@ def demo(small_archive: Archive) -> dict[str, Any]:
     return recipe
 
 
+@pytest.fixture(autouse=True)
+def _simulated_here(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Few scenes are made sooner than processes for them begin."""
+    make = runner.make_archive
+    monkeypatch.setattr(
+        runner, "make_archive", lambda spec, **options: make(spec, **options | {"workers": 1})
+    )
+
+
 @pytest.fixture(scope="session")
-def local_run(demo: dict[str, Any], tmp_path_factory: pytest.TempPathFactory) -> dict[str, str]:
+def local_run(demo: dict[str, Any], once: Callable[..., Path]) -> dict[str, str]:
     """Every file of an undisturbed run on disk, and the digest of what it holds."""
-    folder = tmp_path_factory.mktemp("local")
-    path = folder / "recipe.yaml"
-    path.write_text(yaml.safe_dump(demo | {"out": str(folder / "out")}))
-    assert main([str(path)]) == 0
-    out = folder / "out"
+
+    def run(folder: Path) -> None:
+        path = folder / "recipe.yaml"
+        path.write_text(yaml.safe_dump(demo | {"out": str(folder / "out")}))
+        assert main([str(path)]) == 0
+
+    out = once("demo", run) / "out"
     return digests({str(p.relative_to(out)): p.read_bytes() for p in out.rglob("*") if p.is_file()})
 
 

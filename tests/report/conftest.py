@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+
 import numpy as np
 import pandas as pd
 import pytest
@@ -87,6 +89,24 @@ def make_samples(cube, n=400, seed=1):
             "label": ("sample", label.astype("uint8"), dict(cube["label"].attrs)),
         },
         coords={"time": cube.time, "s2_band": bands},
+        attrs={
+            "drawn": json.dumps(
+                {
+                    name: {"labelled": 900, "asked": 80, "got": int((label == code).sum())}
+                    for code, name in enumerate(NAMES[:n_class])
+                }
+            ),
+            "left_out": json.dumps({"no time step is valid": {"labels": 2, "samples": 31}}),
+            "fold_distances": json.dumps(
+                {
+                    "random": {"0": {"n": 200, "min_m": 10.0, "median_m": 14.14}},
+                    "block": {
+                        "0": {"n": 150, "min_m": 510.0, "median_m": 1730.5},
+                        "1": {"n": 250, "min_m": None, "median_m": None},
+                    },
+                }
+            ),
+        },
     )
 
 
@@ -197,26 +217,54 @@ def cube(tmp_path_factory):
 
 
 @pytest.fixture(scope="session")
-def losses():
+def problems():
     return pd.DataFrame(
         [
-            (3, "winter wheat", "no pixel is 10 m inside", 812.5),
-            (9, '<b>&"', "no pixel is 10 m inside", 400.0),
-            (17, "water", "mended (self-intersection)", 25_000.0),
+            ("a.gpkg", 3, "winter wheat", "no pixel is 10 m inside", "left out", 812.5),
+            ("a.gpkg", 9, '<b>&"', "no pixel is 10 m inside", "left out", 400.0),
+            ("b.gpkg", 17, "water", "self-intersection", "mended", 25_000.0),
+            ("b.gpkg", 4, "water", "disputed by feature 5 (grassland)", "unlabelled", 700.0),
+            ("b.gpkg", 5, "grassland", "disputed by feature 4 (water)", "unlabelled", 500.0),
+            ("b.gpkg", 8, "", "no geometry", "left out", np.nan),
+            ("b.gpkg", 2, "water", "no pixel of its own has its centre inside", "left out", 99.0),
         ],
-        columns=["feature", "class", "reason", "area_m2"],
+        columns=["source", "feature", "class", "reason", "done", "area_m2"],
     )
 
 
 @pytest.fixture(scope="session")
-def everything(cube, scores, losses):
+def labels():
+    """Two polygons a class, and a raster."""
+    rows = [(at + 1, NAMES[at % 5], 10_000.0 * (at + 1)) for at in range(10)]
+    return pd.DataFrame([*rows, (-2, "", 0.0)], columns=["polygon", "class", "area_m2"])
+
+
+@pytest.fixture(scope="session")
+def doubtful():
+    return pd.DataFrame(
+        {
+            "polygon": range(1, 13),
+            "file": ["b.gpkg"] * 11 + [""],
+            "feature": [*range(20, 31), -1],
+            "class": "water",
+            "suggested": "forest $x_1$",
+            "doubt": np.linspace(0.99, 0.5, 12),
+            "reason": "the data say forest $x_1$ (0.93); 14 of 15 neighbours are forest $x_1$",
+        }
+    )
+
+
+@pytest.fixture(scope="session")
+def everything(cube, scores, labels, problems, doubtful):
     """All arguments of a whole page."""
     return {
         "title": "Demo & valley",
         "cube": cube,
         "samples": make_samples(cube),
         "scores": scores,
-        "losses": losses,
+        "labels": labels,
+        "problems": problems,
+        "doubtful": doubtful,
         "facts": [
             ("Period", "2023-10 to 2024-09"),
             ("Items", "72 of 24 days"),

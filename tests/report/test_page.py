@@ -6,8 +6,13 @@ from html.parser import HTMLParser
 
 import numpy as np
 import pytest
+import shapely
+import xarray as xr
 
+from geocube_ml.report.doubt import doubtful as doubtful_labels
+from geocube_ml.report.labels import labelled
 from geocube_ml.report.page import write_report
+from geocube_ml.spec.labels import ClassScheme
 from geocube_ml.spec.recipe import Recipe
 
 from .conftest import (
@@ -182,10 +187,104 @@ def test_confusion_matrices_hold_the_counts(page, scores):
         ]
 
 
-def test_lost_polygons_are_grouped_by_reason(page):
+def test_problems_of_labels_are_counted_by_reason_and_listed(page):
+    table = page.table("Reason")
+    assert table["no pixel is 10 m inside"] == ["left out", "2", "0.12"]
+    assert table["self-intersection"] == ["mended", "1", "2.50"]
+    assert table["no geometry"] == ["left out", "1", "–"]
+    assert table["disputed by another"] == ["unlabelled", "2", "0.12"]
     text = " ".join(page.text.split())
-    assert "no pixel is 10 m inside 2 polygons, 0.12 ha" in text
-    assert "mended (self-intersection) 1 polygon, 2.50 ha" in text
+    assert "claim the same ground in 2 places: 0.12 ha stay unlabelled" in text
+    listed = next(rows for rows in page.tables if rows[0][0] == "file")
+    assert ["b.gpkg", "4", "water", "disputed by feature 5 (grassland)", "0.07"] in listed
+
+
+def test_labels_pixels_and_samples_of_each_class_are_counted(page, cube, everything):
+    table = next(rows for rows in page.tables if rows[0][1:2] == ["labels"])
+    label, sampled = cube["label"].to_numpy(), everything["samples"]["label"].to_numpy()
+    for code, name in enumerate(NAMES):
+        want = [
+            "2",
+            f"{2 * code + 7:.2f}",
+            f"{(label == code).sum():,}",
+            f"{(sampled == code).sum()}",
+        ]
+        assert table[code + 1] == [name, *want]
+    assert table[-1][:3] == ["All", "10", "55.00"]
+
+
+def test_labels_of_several_layers_are_counted_together(cube, scores):
+    label = cube["label"].compute()
+    unknown = xr.full_like(label, 255)
+    two = xr.concat([label, unknown], "label_layer", combine_attrs="override")
+    scheme = ClassScheme(**scores["classes"])
+    counted = labelled(None, cube.assign(label=two), None, scheme)
+    assert counted == labelled(None, cube, None, scheme)
+    assert counted.rows[0]["pixels"] == (label == 0).sum()
+
+
+def test_draws_and_folds_are_told(page):
+    drawn = next(rows for rows in page.tables if rows[0][:2] == ["Class", "labelled"])
+    assert drawn[0] == ["Class", "labelled", "asked for", "drawn"]
+    assert [row[1:3] for row in drawn[1:]] == [["900", "80"]] * len(NAMES)
+    folds = next(rows for rows in page.tables if rows[0][0] == "Folds")[1:]
+    assert folds == [
+        ["Spatial hold-out", "0", "150", "510", "1,730"],
+        ["", "1", "250", "–", "–"],
+        ["Random pixels", "0", "200", "10", "14"],
+    ]
+    assert "Left out: no time step is valid: 2 labels, 31 pixels." in page.text
+
+
+def test_the_ten_worst_of_the_doubtful_labels_are_shown(page, everything):
+    table = next(rows for rows in page.tables if "looks like" in rows[0])
+    assert table[0] == ["file", "feature", "class", "looks like", "doubt", "reason"]
+    assert [row[1] for row in table[1:]] == [str(feature) for feature in range(20, 30)]
+    assert table[1][4] == "0.99"
+    last = doubtful_labels(everything["doubtful"][-1:], None).rows[0]
+    assert last[:3] == ["–", "–", "water"]  # a block of background
+    assert "worst 10 of 12" in " ".join(page.text.split())
+
+
+def test_doubt_is_drawn_where_the_cube_has_it(doubtful, cube):
+    doubt = xr.where(cube["label"] == 255, 255, 100).astype("uint8")
+    doubt.attrs = {"nodata": 255, "scale_factor": 1 / 250}
+    assert doubtful_labels(doubtful, cube).picture is None
+    picture = doubtful_labels(doubtful, cube.assign(doubt=doubt)).picture
+    share = float((cube["label"] != 255).mean())
+    assert f"{share:.1%} of the pixels are labelled and judged" in picture.caption
+
+
+def test_without_a_doctor_there_is_no_section_on_doubt(everything, tmp_path):
+    given = everything | {"doubtful": None, "cube": None, "samples": None}
+    page = read(write_report(tmp_path / "r.html", **given))
+    assert "Doubtful" not in page.text
+    assert "#doubt" not in page.links
+
+
+def test_older_tables_make_a_page(everything, tmp_path):
+    """Samples that do not say how they were drawn, problems without a file."""
+    given = everything | {
+        "cube": None,
+        "samples": everything["samples"][["label"]].assign_attrs(drawn="{}", fold_distances="{}"),
+        "problems": everything["problems"].drop(columns=["source", "done"]),
+        "labels": None,
+    }
+    page = read(write_report(tmp_path / "r.html", **given))
+    assert "does not say how it was drawn" in page.text
+    assert page.table("Reason")["self-intersection"] == ["–", "1", "2.50"]
+
+
+def test_what_lies_outside_the_area_to_map_is_not_counted_as_unseen(everything, tmp_path):
+    cube = make_cube((40, 40), 3)
+    x, y = cube.x.to_numpy(), cube.y.to_numpy()
+    left = (cube.x < x.mean()).to_numpy()
+    cube["s2_clear"] = cube["s2_clear"].where(left, 0).astype("uint8") | left.astype("uint8")
+    area = shapely.box(x.min() - 5, y.min() - 5, x.mean(), y.max() + 5)
+    page = read(write_report(tmp_path / "r.html", title="t", cube=cube, area=area))
+    assert page.table("Source")["s2"][3] == "0.0%"
+    page = read(write_report(tmp_path / "r.html", title="t", cube=cube))
+    assert page.table("Source")["s2"][3] == "50.0%"
 
 
 def test_notes_facts_and_remarks_are_all_there_once(page, everything):
@@ -210,7 +309,9 @@ def test_a_page_of_nothing_says_which_step_makes_what(tmp_path):
     assert page.images == []
 
 
-@pytest.mark.parametrize("alone", ["cube", "samples", "scores", "losses", "facts", "notes"])
+@pytest.mark.parametrize(
+    "alone", ["cube", "samples", "scores", "labels", "problems", "doubtful", "facts", "notes"]
+)
 def test_a_page_can_be_made_of_any_one_input(alone, everything, tmp_path):
     read(write_report(tmp_path / "report.html", title="t", **{alone: everything[alone]}))
 

@@ -7,7 +7,7 @@ import xarray as xr
 
 from geocube_ml.report import accuracy
 from geocube_ml.report.coarse import Place, clear_by_step, coarse, pixel_counts, place_of
-from geocube_ml.report.losses import by_reason
+from geocube_ml.report.labels import problems as problems_of
 from geocube_ml.report.maps import _outline
 from geocube_ml.report.observations import clear_tables, seen_table
 from geocube_ml.report.quantities import quantities
@@ -209,16 +209,19 @@ def test_the_majority_class_is_never_the_best_model(scores):
     assert accuracy.best(scores | {"scores": lucky})["model"] == "tempcnn"
 
 
-def test_reasons_stand_in_the_order_of_their_counts(losses):
-    grouped = by_reason(losses)
-    assert [(loss.reason, loss.count) for loss in grouped] == [
+def test_reasons_stand_in_the_order_of_their_counts(problems):
+    found = problems_of(problems)
+    assert [(row.reason, row.count) for row in found.rows] == [
+        ("disputed by another", 2),
         ("no pixel is 10 m inside", 2),
-        ("mended (self-intersection)", 1),
+        ("no geometry", 1),
+        ("no pixel of its own has its centre inside", 1),
+        ("self-intersection", 1),
     ]
-    assert by_reason(losses.iloc[:0]) == []
+    assert problems_of(problems.iloc[:0]).rows == []
 
 
-def test_a_long_list_of_polygons_is_cut_but_counted():
+def test_a_long_list_of_problems_is_cut_but_counted():
     many = pd.DataFrame({"feature": range(700), "class": "rye", "reason": "small", "area_m2": 1.0})
-    (loss,) = by_reason(many)
-    assert (loss.count, len(loss.rows), loss.unlisted) == (700, 500, 200)
+    found = problems_of(many)
+    assert (found.rows[0].count, len(found.listed), found.unlisted) == (700, 500, 200)

@@ -1,22 +1,23 @@
 import pytest
 
-from geocube_ml.sim import make_archive
 from geocube_ml.spec.simulate import SimSpec
+from tests.small import DENSE
+
+SPARSE = {"size": 64, "revisit_days": 60}
 
 
 @pytest.fixture(scope="session")
-def spec(tmp_path_factory):
-    """A small archive: 96 pixels, 24 dates."""
-    folder = tmp_path_factory.mktemp("sim") / "archive"
-    return SimSpec(folder=str(folder), size=96, revisit_days=15)
+def archive(dense_archive):
+    return dense_archive
 
 
 @pytest.fixture(scope="session")
-def archive(spec):
-    return make_archive(spec, workers=1)
+def spec(archive):
+    """Of the archive."""
+    return SimSpec(folder=str(archive.folder), **DENSE)
 
 
 @pytest.fixture
 def sparse(tmp_path):
     """An archive of six dates that a test may make for itself."""
-    return SimSpec(folder=str(tmp_path / "archive"), size=64, revisit_days=60)
+    return SimSpec(folder=str(tmp_path / "archive"), **SPARSE)

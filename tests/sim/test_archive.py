@@ -1,6 +1,7 @@
 """What lies on disk: the same for equal specs, valid, and whole or made again."""
 
 import json
+import shutil
 
 import geopandas as gpd
 import numpy as np
@@ -12,6 +13,8 @@ from rasterio.warp import Resampling, reproject
 from geocube_ml.errors import MissingError, StaleTarget
 from geocube_ml.sim import make_archive, open_archive
 from geocube_ml.spec.labels import UNKNOWN
+from geocube_ml.spec.simulate import SimSpec
+from tests.sim.conftest import SPARSE
 
 ASSETS = {"B02", "B03", "B04", "B05", "B06", "B07", "B08", "B8A", "B11", "B12", "SCL"}
 TILES = ("32TQS", "33TTM")
@@ -34,17 +37,26 @@ def asset_path(item, key):
     return item.assets[key].get_absolute_href()
 
 
-def test_equal_specs_give_equal_bytes_whatever_the_number_of_workers(sparse, tmp_path):
-    one = make_archive(sparse, workers=1)
-    other = sparse.model_copy(update={"folder": str(tmp_path / "two workers")})
-    two = make_archive(other, workers=2)
+@pytest.fixture(scope="module")
+def told():
+    """What was said while `one` was made."""
+    return []
+
+
+@pytest.fixture(scope="module")
+def one(told, tmp_path_factory):
+    """The archive that `sparse` gives, made by one process; to be left as it is."""
+    spec = SimSpec(folder=str(tmp_path_factory.mktemp("one") / "archive"), **SPARSE)
+    return make_archive(spec, workers=1, note=lambda *stage: told.append(stage))
+
+
+def test_equal_specs_give_equal_bytes_whatever_the_number_of_workers(one, sparse):
+    two = make_archive(sparse, workers=2)
     assert contents(one.folder) == contents(two.folder)
 
 
-def test_another_seed_gives_another_archive(sparse, tmp_path):
-    one = make_archive(sparse, workers=1)
-    other = sparse.model_copy(update={"folder": str(tmp_path / "other"), "seed": 1})
-    two = make_archive(other, workers=1)
+def test_another_seed_gives_another_archive(one, sparse):
+    two = make_archive(sparse.model_copy(update={"seed": 1}), workers=1)
     first, second = contents(one.folder), contents(two.folder)
     assert first.keys() == second.keys()
     assert first["truth.tif"] != second["truth.tif"]
@@ -203,9 +215,9 @@ def test_a_finished_archive_is_returned_at_once(archive, spec):
     assert stages == []
 
 
-def test_an_interrupted_archive_is_completed(sparse):
-    whole = make_archive(sparse, workers=1)
-    want = contents(whole.folder)
+def test_an_interrupted_archive_is_completed(one, sparse):
+    shutil.copytree(one.folder, sparse.folder)
+    whole, want = open_archive(sparse.folder), contents(one.folder)
     (whole.folder / "archive.json").unlink()
     whole.truth.unlink()
     (whole.folder / "labels.gpkg-journal").write_bytes(b"cut short")
@@ -229,9 +241,7 @@ def test_a_folder_of_another_spec_is_refused(archive, spec):
     assert "delete" in text
 
 
-def test_progress_counts_every_scene(sparse):
-    told = []
-    make_archive(sparse, workers=1, note=lambda *stage: told.append(stage))
+def test_progress_counts_every_scene(one, told):
     scenes = [done for stage, done, total in told if stage == "scenes" and total == 12]
     assert scenes == list(range(1, 13))
     assert [stage for stage, done, total in told if done == total] == ["scenes", "labels", "maps"]

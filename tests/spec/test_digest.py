@@ -8,12 +8,16 @@ from hypothesis import strategies as st
 
 # every module that defines a spec, so that none is overlooked
 from geocube_ml.spec import (
+    augment,
     composite,
+    dataset,
+    doctor,
     grid,
     labels,
     models,
     period,
     recipe,
+    samples,
     sensor,
     simulate,
     source,
@@ -21,7 +25,10 @@ from geocube_ml.spec import (
 from geocube_ml.spec.base import EXECUTION, Spec, digest
 from geocube_ml.spec.recipe import Recipe
 
-MODULES = (composite, grid, labels, models, period, recipe, sensor, simulate, source)
+MODULES = (
+    augment, composite, dataset, doctor, grid, labels, models, period, recipe, samples, sensor,
+    simulate, source,
+)  # fmt: skip
 
 EXECUTION_FIELDS = {
     "ClusterSpec.ahead",
@@ -32,12 +39,14 @@ EXECUTION_FIELDS = {
     "ClusterSpec.workers",
     "EvaluateSpec.bound",
     "EvaluateSpec.reference",
+    "GridSpec.boundary",
+    "GridSpec.boundary_layer",
     "ItemsSpec.catalog",
     "ItemsSpec.files",
     "ItemsSpec.geoparquet",
     "ItemsSpec.page_size",
     "ItemsSpec.stac_api",
-    "LabelsSpec.path",
+    "LabelSource.path",
     "Recipe.cluster",
     "Recipe.out",
     "Recipe.storage",

@@ -130,9 +130,7 @@ def test_a_key_like_no_other_is_told_all_known_keys(refused):
     assert "period.xyzzy: unknown key 'xyzzy'; known keys: end, start, step." in refused(recipe)
 
 
-@pytest.mark.parametrize(
-    "place", ["name", "grid", "sources.s2.items", "labels.class_column", "period.end"]
-)
+@pytest.mark.parametrize("place", ["name", "grid", "sources.s2.items", "labels.path", "period.end"])
 def test_a_missing_key_is_named(refused, place):
     recipe = values()
     parent = recipe
@@ -184,6 +182,9 @@ def test_a_missing_key_is_named(refused, place):
         ("sources.s2.items", {"stac_api": "https://x.org"}, "needs `collections`"),
         ("sources", {}, "sources: Dictionary should have at least 1 item"),
         ("predict.model", "oak", "predict.model is 'oak', but models has forest, wide"),
+        ("samples", {"group_column": "year"}, "is 'year', but the labels keep no columns"),
+        ("samples", {"split_column": "part"}, "samples.split_column is 'part', but the labels"),
+        ("evaluate", {"splits": ["group"]}, "add `samples.group_column`"),
         ("name", "a b", "name: String should match"),
         ("cluster", {"workers": 0}, "workers: Input should be greater than or equal to 1"),
     ],
@@ -238,7 +239,8 @@ def test_a_period_does_not_end_before_it_starts(refused):
         ({"like": "red", "crs": "EPSG:32633", "bbox": [0, 0, 1, 1]}, "crs, bbox is given too"),
         ({"resolution": 10, "bounds": [0, 0, 1, 1]}, "the CRS is missing"),
         ({"crs": "EPSG:32633", "bounds": [0, 0, 1, 1]}, "the resolution is missing"),
-        ({"crs": "EPSG:32633", "resolution": 10}, "got neither"),
+        ({"crs": "EPSG:32633"}, "the resolution is missing"),
+        ({"resolution": 10, "boundary_layer": "a"}, "`boundary_layer: a` is a layer of `boundary`"),
         (
             {"crs": "EPSG:32633", "resolution": 10, "bounds": [0, 0, 1, 1], "bbox": [0, 0, 1, 1]},
             "got both",
@@ -253,6 +255,18 @@ def test_a_grid_that_contradicts_itself_is_refused(refused, grid, said):
     message = refused(values() | {"grid": grid})
     assert said in message
     assert "grid" in message
+
+
+def test_a_grid_covers_the_boundary_or_the_labels_or_says_what_it_lacks(write, refused):
+    recipe = values() | {"grid": {"resolution": 10}}
+    assert read_recipe(write(recipe)).grid.covers_area
+    del recipe["labels"]
+    assert "where the map lies is not said" in refused(recipe)
+    recipe["grid"]["boundary"] = "area.gpkg"
+    grid = read_recipe(write(recipe)).grid
+    assert grid.covers_area
+    assert grid.boundary.startswith("/")
+    assert "boundary" not in grid.result()
 
 
 @given(st.integers(16, 600), st.integers(16, 600), st.integers(16, 1200))

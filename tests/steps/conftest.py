@@ -75,13 +75,37 @@ def recipe(values: dict[str, Any], tmp_path: Path) -> Callable[..., Path]:
 
 
 @pytest.fixture(scope="session")
-def undisturbed(values: dict[str, Any], tmp_path_factory: pytest.TempPathFactory) -> Path:
+def run_once(values: dict[str, Any], once: Callable[..., Path]) -> Callable[..., Path]:
+    """What the steps of the recipe write; to be left as it is."""
+
+    def run(name: str, *steps: str) -> Path:
+        def fill(folder: Path) -> None:
+            path = folder / "recipe.yaml"
+            path.write_text(yaml.safe_dump(values | {"out": str(folder / "out")}, sort_keys=False))
+            assert main([str(path), *steps]) == 0
+
+        return once(name, fill) / "out"
+
+    return run
+
+
+@pytest.fixture(scope="session")
+def undisturbed(run_once: Callable[..., Path]) -> Path:
     """What all steps write, once for all tests; to be left as it is."""
-    folder = tmp_path_factory.mktemp("finished")
-    path = folder / "recipe.yaml"
-    path.write_text(yaml.safe_dump(values | {"out": str(folder / "out")}, sort_keys=False))
-    assert main([str(path)]) == 0
-    return folder / "out"
+    return run_once("finished")
+
+
+@pytest.fixture(scope="session")
+def cube_alone(run_once: Callable[..., Path]) -> Path:
+    """What the step `cube` writes, once for all tests; to be left as it is."""
+    return run_once("cube", "cube")
+
+
+@pytest.fixture
+def with_cube(recipe: Callable[..., Path], cube_alone: Path, tmp_path: Path) -> Path:
+    """A recipe whose cube is made; its folder is a copy that the test may change."""
+    shutil.copytree(cube_alone, tmp_path / "out")
+    return recipe()
 
 
 @pytest.fixture

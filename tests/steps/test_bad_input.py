@@ -46,8 +46,6 @@ CASES: list[tuple[dict[str, Any], list[str]]] = [
     ({"grid.crs": "EPSG:2263"}, ["foot", "metres"]),
     ({"labels.class_column": "klass"}, ["'klass'", "class"]),
     ({"labels.path": "nowhere.gpkg"}, ["nowhere.gpkg", "labels.path"]),
-    ({"labels.inset_m": 200}, ["No labelled pixel", "inset_m"]),
-    ({"samples.block_m": 100_000}, ["5 folds", "samples.block_m"]),
     ({"sources.s2.items": {"catalog": "nowhere"}}, ["nowhere", "items.catalog"]),
     ({"models": {"../oops": {"kind": "forest"}}}, ["letters, digits", "'../oops'"]),
     ({"models": {"best possible": {"kind": "forest"}}}, ["best possible"]),
@@ -63,6 +61,23 @@ CASES: list[tuple[dict[str, Any], list[str]]] = [
 
 @pytest.mark.parametrize(("changes", "expected"), CASES, ids=lambda v: "-".join(v))
 def test_bad_recipes_are_refused_in_one_paragraph(changes, expected, recipe, tmp_path, capsys):
+    said = refused(recipe(changes), capsys)
+    for text in expected:
+        assert text in said
+    assert not list((tmp_path / "out").rglob("*.partial"))
+
+
+@pytest.mark.parametrize(
+    ("changes", "expected"),
+    [
+        ({"labels.inset_m": 200}, ["No labelled pixel", "inset_m"]),
+        ({"samples.block_m": 100_000}, ["5 folds", "samples.block_m"]),
+    ],
+    ids=["inset_m", "block_m"],
+)
+def test_what_only_the_cube_can_tell_is_refused_once_it_is_made(
+    changes, expected, with_cube, recipe, tmp_path, capsys
+):
     said = refused(recipe(changes), capsys)
     for text in expected:
         assert text in said
@@ -98,15 +113,19 @@ def test_a_missing_file_is_said_before_anything_is_written(recipe, copied, tmp_p
     ],
 )
 def test_labels_are_looked_at_before_the_cube_is_made(recipe, tmp_path, capsys, change, said):
-    path = recipe(change)
-    assert said in refused(path, capsys)
+    assert said in refused(recipe(change), capsys)
     assert not (tmp_path / "out/records").exists()
-    assert main([str(path), "cube"]) == 0  # it has no use for them
+
+
+def test_a_cube_alone_has_no_use_for_labels(recipe):
+    period = {"start": "2022-06", "end": "2022-06"}
+    assert main([str(recipe({"labels.path": "nowhere.gpkg", "period": period})), "cube"]) == 0
 
 
 def test_a_source_that_is_not_named_any_more_is_told_by_its_name(recipe, values, tmp_path, capsys):
     one, other = ({**values["sources"]["s2"], "bands": [band]} for band in ("red", "nir"))
-    alone = {"labels": None, "evaluate": None}
+    period = {"start": "2022-06", "end": "2022-06"}
+    alone = {"labels": None, "evaluate": None, "period": period}
     assert main([str(recipe({**alone, "sources": {"s2": one, "infra": other}}))]) == 0
     capsys.readouterr()
     gone = refused(recipe({**alone, "sources": {"s2": one}}), capsys)
@@ -122,7 +141,7 @@ def test_a_source_that_is_not_named_any_more_is_told_by_its_name(recipe, values,
         assert len(said) < 500
 
 
-def test_labels_outside_the_cube_say_where_both_lie(recipe, tmp_path, capsys):
+def test_labels_outside_the_cube_say_where_both_lie(with_cube, recipe, tmp_path, capsys):
     path = tmp_path / "far.gpkg"
     gpd.GeoDataFrame(
         {"class": ["maize"]}, geometry=[shapely.box(20, 50, 20.01, 50.01)], crs="EPSG:4326"
@@ -138,19 +157,17 @@ def test_labels_without_a_crs_are_refused(recipe, tmp_path, capsys):
     assert "no CRS" in refused(recipe({"labels.path": str(path)}), capsys)
 
 
-def test_a_store_of_another_recipe_is_refused(recipe, capsys):
-    assert main([str(recipe()), "cube"]) == 0
-    capsys.readouterr()
+def test_a_store_of_another_recipe_is_refused(with_cube, recipe, capsys):
     said = refused(recipe({"sources.s2.bands": ["red", "nir"]}), capsys, "cube")
     assert "another" in said
     assert "B11" in said
     assert "--redo" in said
 
 
-def test_a_cube_of_another_recipe_is_refused_without_its_records_too(recipe, tmp_path, capsys):
-    assert main([str(recipe()), "cube"]) == 0
+def test_a_cube_of_another_recipe_is_refused_without_its_records_too(
+    with_cube, recipe, tmp_path, capsys
+):
     shutil.rmtree(tmp_path / "out/records")
-    capsys.readouterr()
     said = refused(recipe({"sources.s2.bands": ["red", "nir", "swir22"]}), capsys, "cube")
     assert "another recipe" in said
 
@@ -203,7 +220,9 @@ def test_a_full_disk_is_told_from_other_failures(recipe, capsys, monkeypatch):
     assert "is full" in refused(recipe(), capsys, "cube")
 
 
-def test_a_polygon_that_vanishes_is_listed_and_not_fatal(recipe, archive, tmp_path, capsys):
+def test_a_polygon_that_vanishes_is_listed_and_not_fatal(
+    with_cube, recipe, archive, tmp_path, capsys
+):
     frame = gpd.read_file(archive.labels).to_crs(archive.crs)
     sliver = frame.geometry.iloc[0].centroid.buffer(4)
     frame.loc[len(frame)] = frame.iloc[0].to_dict() | {"geometry": sliver}

@@ -42,17 +42,30 @@ def made(monkeypatch):
     return seen
 
 
+@pytest.fixture(scope="module")
+def at_once(values, tmp_path_factory):
+    """A run's folder by its months, made once for all tests; to be left as it is."""
+    found = {}
+
+    def run(start, end):
+        if (start, end) not in found:
+            folder = tmp_path_factory.mktemp("at_once")
+            kept = {key: values[key] for key in ("name", "sources", "grid")}
+            changes = {key: value for key, value in period(start, end).items() if value}
+            path = folder / "recipe.yaml"
+            path.write_text(yaml.safe_dump(kept | changes | {"out": str(folder / "out")}))
+            assert main([str(path)]) == 0
+            found[start, end] = folder / "out"
+        return found[start, end]
+
+    return run
+
+
 def blocks(names):
     return sorted({name.rsplit(".", 1)[0] for name in names})
 
 
-def at_once(recipe, tmp_path, changes):
-    path = recipe({**changes, "out": str(tmp_path / "at_once")}, name="at_once.yaml")
-    assert main([str(path)]) == 0
-    return tmp_path / "at_once" / "cube.zarr"
-
-
-def test_months_that_are_added_rewrite_only_the_last_block(recipe, tmp_path, made):
+def test_months_that_are_added_rewrite_only_the_last_block(recipe, tmp_path, made, at_once):
     assert main([str(recipe(period("2022-03", "2022-07")))]) == 0
     assert blocks(made) == ["s2.2022-03.2022-05", "s2.2022-06.2022-07"]
     n = len(made)
@@ -71,13 +84,13 @@ def test_months_that_are_added_rewrite_only_the_last_block(recipe, tmp_path, mad
     xr.testing.assert_equal(cube.isel(time=slice(0, 5)), before)
     after = tree(tmp_path / "out/cube.zarr")
     assert {k: after[k] for k in first} == first
-    again = at_once(recipe, tmp_path, period("2022-03", "2022-10"))
-    assert tree(again) == after
+    assert tree(at_once("2022-03", "2022-10") / "cube.zarr") == after
 
 
-def test_a_crash_while_a_cube_grows_leaves_the_old_one_readable(recipe, tmp_path, monkeypatch):
-    path = recipe(period("2022-03", "2022-07"))
-    assert main([str(path)]) == 0
+def test_a_crash_while_a_cube_grows_leaves_the_old_one_readable(
+    recipe, tmp_path, monkeypatch, at_once
+):
+    shutil.copytree(at_once("2022-03", "2022-07"), tmp_path / "out")
     before = open_cube(tmp_path / "out/cube.zarr").load()
     whole, written = CubeStore.write, []
 
@@ -99,7 +112,7 @@ def test_a_crash_while_a_cube_grows_leaves_the_old_one_readable(recipe, tmp_path
     monkeypatch.setattr(CubeStore, "write", whole)
     assert main([str(longer)]) == 0
     assert open_cube(tmp_path / "out/cube.zarr").sizes["time"] == 8
-    again = at_once(recipe, tmp_path, period("2022-03", "2022-10"))
+    again = at_once("2022-03", "2022-10") / "cube.zarr"
     assert tree(again) == tree(tmp_path / "out/cube.zarr")
 
 
@@ -107,15 +120,17 @@ def test_a_crash_while_a_cube_grows_leaves_the_old_one_readable(recipe, tmp_path
     ("start", "end"),
     [("2022-03", "2022-06"), ("2022-02", "2022-08"), ("2022-04", "2022-08")],
 )
-def test_a_period_that_does_not_begin_with_the_old_one_is_refused(recipe, capsys, start, end):
-    assert main([str(recipe(period("2022-03", "2022-07")))]) == 0
+def test_a_period_that_does_not_begin_with_the_old_one_is_refused(
+    recipe, tmp_path, capsys, at_once, start, end
+):
+    shutil.copytree(at_once("2022-03", "2022-07"), tmp_path / "out")
     assert main([str(recipe(period(start, end)))]) == 2
     said = capsys.readouterr().err
     assert "period." in said
     assert "2022-0" in said
 
 
-def test_items_that_are_pinned_stay_as_a_cube_grows(recipe, tmp_path, archive, made):
+def test_items_that_are_pinned_stay_as_a_cube_grows(recipe, tmp_path, archive, at_once):
     """What the catalogue has of the old months by now is not looked at."""
     items = tmp_path / "items"
     shutil.copytree(archive.items, items)
@@ -126,10 +141,9 @@ def test_items_that_are_pinned_stay_as_a_cube_grows(recipe, tmp_path, archive, m
     for each in items.glob("*.json"):
         if "2022-04" in json.loads(each.read_text())["properties"]["datetime"]:
             each.unlink()
-    assert main([str(recipe({**period("2022-03", "2022-09"), **changes}))]) == 0
-    again = at_once(recipe, tmp_path, period("2022-03", "2022-09"))
-    grown = open_cube(tmp_path / "out/cube.zarr")
-    xr.testing.assert_equal(grown.load(), open_cube(again).load())
+    assert main([str(recipe({**period("2022-03", "2022-10"), **changes}))]) == 0
+    again = open_cube(at_once("2022-03", "2022-10") / "cube.zarr")
+    xr.testing.assert_equal(open_cube(tmp_path / "out/cube.zarr").load(), again.load())
 
 
 def layer(tmp_path, archive):

@@ -184,10 +184,8 @@ def test_a_missing_file_stops_before_the_first_tile_and_a_damaged_one_at_its_til
 
 
 def test_a_file_cut_short_fails_its_tiles_and_a_run_makes_them_once_it_is_mended(
-    recipe, archive, copied, tmp_path, capsys
+    recipe, cube_alone, copied, tmp_path, capsys
 ):
-    calm = recipe({"out": str(tmp_path / "calm")}, "calm.yaml")
-    assert main([str(calm), "cube"]) == 0
     cut = by_size(copied, "B04")[0]
     whole = cut_short(cut)
     path = recipe({"sources.s2.items": {"catalog": str(copied / "items")}})
@@ -220,7 +218,7 @@ def test_a_file_cut_short_fails_its_tiles_and_a_run_makes_them_once_it_is_mended
     (step,) = read_json(run)["steps"]
     assert f"error: {step['failed']}\n" == said.err
 
-    there, want = (open_cube(folder / "cube.zarr") for folder in (out, tmp_path / "calm"))
+    there, want = (open_cube(folder / "cube.zarr") for folder in (out, cube_alone))
     recipe_ = read_recipe(path)
     for tile in make_grid(recipe_.grid, recipe_.store).tiles:
         if f"{PART}{tile.name}" in made:
@@ -238,7 +236,7 @@ def test_a_file_cut_short_fails_its_tiles_and_a_run_makes_them_once_it_is_mended
         row, col = (int(part) for part in name.removeprefix(PART).split("_"))
         kept = [f"records/cube/tiles/{name}.json", f"cube.zarr/s2/c/0/0/{row}/{col}"]
         assert [after[file] for file in kept] == [before[file] for file in kept]
-    assert tree(out / "cube.zarr") == tree(tmp_path / "calm/cube.zarr")
+    assert tree(out / "cube.zarr") == tree(cube_alone / "cube.zarr")
 
 
 def test_tiles_that_failed_come_last_in_the_next_run(recipe, copied, tmp_path, capsys):

@@ -1,0 +1,1 @@
+"""Which labels are doubtful, and what people decide of them."""
