@@ -268,7 +268,7 @@ def test_a_given_split_decides_what_is_trained_on(samples, spec):
     assert_same(bundle, train_model(altered(given, ~used), spec), samples)
     assert bundle.facts["n_train"] == (given["split"].values == "train").sum()
     assert bundle.facts["n_train"] + bundle.facts["n_validation"] == used.sum()
-    near = given.assign_attrs(gap_m=15.0)
+    near = given.assign_attrs(gap_m=25.0)
     kept = train_model(near, spec).facts["n_train"]
     assert 0 < kept == trained_on(near).sum() < bundle.facts["n_train"]
 

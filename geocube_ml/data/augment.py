@@ -272,4 +272,5 @@ def _seen(series: Floats, deciding: Sequence[slice] | None) -> NDArray[np.bool_]
     """Whether any value of some bands is there, of each sample."""
     axes = tuple(range(1, series.ndim))
     parts = deciding or [slice(None)]
-    return np.any([~np.isnan(series[:, :, part]).all(axis=axes) for part in parts], axis=0)
+    seen = [~np.isnan(series[:, :, part]).all(axis=axes) for part in parts]
+    return np.asarray(np.any(seen, axis=0))

@@ -12,8 +12,9 @@ from geocube_ml.kernels.select import beside_nodata, take_observation, where
 
 _BLOCK_BYTES = 1 << 22  # of one block; a pass takes longer than its call, and stays in the cache
 _STRICTLY = 1 - 1e-4  # rounding must not let a middle between two pass for one of them
-_TINY = np.float32(1e-30)  # squared length of nothing
+_TINY = 1e-30  # squared length of nothing
 _NOTHING = 1e-3  # share of the tolerance that a step is no longer told from 0 by
+_ON = 1e-2  # share of the tolerance that an observation on the point is no longer told from it by
 _LOOKS = (4, 9, 19, 39)  # iterations after which observations are tried
 
 _Floats = NDArray[np.float32]
@@ -122,8 +123,10 @@ def _settled(
     at = np.arange(out.shape[1])
     moving = np.ones(at.size, bool)
     before: NDArray[Any] = np.zeros(at.size, np.float32)  # length of the last step
+    # one that is almost on the point would hold it as if it lay there, and not be let go
+    on = max(_TINY, (_ON * tolerance) ** 2)
     for iteration in range(iterations):
-        pull, weight, here = _pulls(apart, clear, point)
+        pull, weight, here = _pulls(apart, clear, point, on)
         length = np.sqrt(_squared(pull))
         # what lies on the point holds it back
         free = np.maximum(1 - here / np.maximum(length, _TINY), 0) / np.maximum(weight, _TINY)
@@ -152,18 +155,19 @@ def _settled(
 
 
 def _pulls(
-    apart: _Floats, clear: NDArray[np.bool_], point: _Floats
+    apart: _Floats, clear: NDArray[np.bool_], point: _Floats, nearer: float
 ) -> tuple[_Floats, _Floats, _Floats]:
     """What a point is drawn by.
 
     The (band, pixel) sum of unit vectors to the observations, and by pixel the sum of their inverse
-    distances and the number of those that lie on the point, which take no part in the two.
+    distances and the number of those that lie on the point (squared distance below `nearer`), which
+    take no part in the two.
     """
     toward = apart - point
     squared = toward[:, 0] ** 2
     for band in range(1, toward.shape[1]):
         squared += toward[:, band] ** 2
-    on = squared < _TINY
+    on = squared < nearer
     weights = 1 / np.sqrt(np.maximum(squared, _TINY))
     weights *= clear & ~on
     toward *= weights[:, None]
@@ -194,6 +198,6 @@ def _nearest_if_median(
         squared = np.where(mask, _squared(one - point), np.inf)
         nearest = np.where(squared < best, at, nearest)
         best = np.minimum(squared, best)
-    pull, _, here = _pulls(apart, clear, take_observation(apart, nearest, 0))
+    pull, _, here = _pulls(apart, clear, take_observation(apart, nearest, 0), _TINY)
     found: NDArray[np.intp] = np.where(np.sqrt(_squared(pull)) < here * _STRICTLY, nearest, -1)
     return found
