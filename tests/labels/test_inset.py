@@ -1,6 +1,5 @@
 """The inward buffer is true in metres, whatever the CRS of the labels and of the cube."""
 
-
 import geopandas as gpd
 import numpy as np
 import pyproj
