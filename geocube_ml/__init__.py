@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 __version__ = "0.1.0"
 
 _WHERE = {
+    "AugmentSpec": "spec.augment",
     "ModelBundle": "models.bundle",
     "Recipe": "spec.recipe",
     "StorageSpec": "spec.storage",
@@ -38,6 +39,7 @@ _WHERE = {
     "read_samples": "data.table",
     "record_decisions": "doctor.decisions",
     "run_recipe": "steps.runner",
+    "standard_scaling": "data.loader",
     "sample_loader": "data.loader",
     "to_cog": "export.cog",
     "to_decibel": "views.bands",
@@ -55,6 +57,7 @@ if TYPE_CHECKING:
     from geocube_ml.data.loader import cube_loader as cube_loader
     from geocube_ml.data.loader import patch_loader as patch_loader
     from geocube_ml.data.loader import sample_loader as sample_loader
+    from geocube_ml.data.loader import standard_scaling as standard_scaling
     from geocube_ml.data.samples import gather_samples as gather_samples
     from geocube_ml.data.table import read_samples as read_samples
     from geocube_ml.data.table import write_samples as write_samples
@@ -73,6 +76,7 @@ if TYPE_CHECKING:
     from geocube_ml.predict import predict_map as predict_map
     from geocube_ml.report.page import write_report as write_report
     from geocube_ml.sim import make_archive as make_archive
+    from geocube_ml.spec.augment import AugmentSpec as AugmentSpec
     from geocube_ml.spec.recipe import Recipe as Recipe
     from geocube_ml.spec.recipe import read_recipe as read_recipe
     from geocube_ml.spec.storage import StorageSpec as StorageSpec
@@ -87,6 +91,7 @@ if TYPE_CHECKING:
     from geocube_ml.views.indices import indices as indices
 
 __all__ = [
+    "AugmentSpec",
     "ModelBundle",
     "Recipe",
     "StorageSpec",
@@ -116,6 +121,7 @@ __all__ = [
     "record_decisions",
     "run_recipe",
     "sample_loader",
+    "standard_scaling",
     "to_cog",
     "to_decibel",
     "to_physical",

@@ -231,7 +231,7 @@ def test_a_polygon_that_vanishes_is_listed_and_not_fatal(
     assert main([str(recipe({"labels.path": str(path)})), "cube", "labels"]) == 0
     assert "vanished under the buffer of 10 m" in capsys.readouterr().out
     listed = (tmp_path / "out/labels_lost.csv").read_text()
-    assert f"\n{len(frame) - 1}," in listed
+    assert f"\nlabels.geojson,{len(frame) - 1}," in listed
 
 
 def test_an_output_folder_that_is_a_file_is_refused(recipe, tmp_path, capsys):

@@ -61,8 +61,8 @@ def test_slovenia_lists_what_was_lost_and_why(slovenia):
     assert reasons["the class has no name"] == 4
     said = "\n".join(lines)
     assert "31 polygons with 7561 labelled pixels" in said
-    assert "12 polygons: vanished under the buffer of 10 m" in said
-    assert "27 polygons: vanished under the buffer of 10 m (a sliver)" in said
+    assert "12 labels left out: vanished under the buffer of 10 m" in said
+    assert "27 labels left out: vanished under the buffer of 10 m (a sliver)" in said
     assert "cultivated land" in said, "a class that lost all its polygons is named"
 
 

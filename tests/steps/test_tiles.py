@@ -84,7 +84,12 @@ def agree(path: Path, out: Path, step: str = "cube") -> Counter[int]:
     """How many tiles took how many attempts; all records must tell what the cube holds."""
     found, cube = records(out, step), open_cube(out / "cube.zarr", chunks=None)
     part = PARTS.get(step, "")
-    read = what_is_read(path, cube) if step == "cube" else {}
+    read: dict[str, Any] = what_is_read(path, cube) if step == "cube" else {}
+    if step == "labels":
+        for tile in tiles(path):
+            label = cube["label"].values[tile.y, tile.x]
+            pixels = np.bincount(label[label != 255]).tolist()
+            read[tile.name] = {"classes": pixels, "rasters": []}
     if step != "cube":  # a variable of the cube outlives its growth, so it has one of its own
         digest = read_json(out / f"records/{step}/begun.json")["digest"]
         assert made_by(out, MADE[step][0]) == digest
@@ -98,7 +103,7 @@ def agree(path: Path, out: Path, step: str = "cube") -> Counter[int]:
             "content": held(cube, MADE[step], tile),
             "attempt": record["attempt"],
             "left_out": 0,
-        } | ({"read": read[tile.name]} if step == "cube" else {})
+        } | ({"read": read[tile.name]} if tile.name in read else {})
     return Counter(record["attempt"] for record in found.values())
 
 
