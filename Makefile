@@ -5,10 +5,10 @@ VENV := .venv
 BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 
-.PHONY: help demo test check unit bench clean
+.PHONY: help demo test check unit bench bench-accuracy bench-accuracy-full clean
 
 help: ## list the targets
-	@grep -hE '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 10
+	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 22
 
 $(READY): pyproject.toml constraints.txt
 	$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "Python 3.11 or later is needed, this is " + sys.version.split()[0] + "; name another with PYTHON=...")'
@@ -35,6 +35,12 @@ unit: $(READY) ## all tests, in a process for each core (four at most)
 
 bench: $(READY) ## workloads beside a naive peer and a limit
 	$(BIN)/python -m benchmarks
+
+bench-accuracy: $(READY) ## models on published series beside the forest: at most half an hour
+	$(BIN)/python -m benchmarks.accuracy
+
+bench-accuracy-full: $(READY) ## the same with all models and more repeats: hours
+	$(BIN)/python -m benchmarks.accuracy --full
 
 clean: ## remove the environment and what the demo wrote
 	rm -rf $(VENV) out

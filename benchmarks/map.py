@@ -23,9 +23,10 @@ from benchmarks.tiles import each_tile
 from geocube_ml.grid import Grid, Tile
 from geocube_ml.models.bundle import ModelBundle
 from geocube_ml.models.fit import Fit, FitSource
-from geocube_ml.models.network import NetworkClassifier, one_thread
+from geocube_ml.models.network import NetworkModel, one_thread
+from geocube_ml.models.networks.build import build_network
 from geocube_ml.models.scaling import Scaling
-from geocube_ml.models.tempcnn import TempCNN
+from geocube_ml.models.target import Target
 from geocube_ml.predict import map_attrs, predict_map
 from geocube_ml.spec.grid import StoreSpec
 from geocube_ml.spec.models import TempCNNSpec
@@ -64,12 +65,13 @@ def make_bundle() -> ModelBundle:
     """A TempCNN of the usual size with random weights."""
     torch.manual_seed(0)
     spec = TempCNNSpec()
-    network = TempCNN(spec, len(BANDS) + 1, len(MONTHS), len(CLASSES.names)).eval()
     scaling = Scaling(np.full(10, 0.25, np.float32), np.full(10, 0.1, np.float32))
     source = FitSource(name="s2", bands=tuple(BANDS), nodata=0, scale=1e-4)
     fit = Fit(sources=(source,), steps=tuple(f"{month:02d}-01" for month in range(1, 13)))
-    classifier = NetworkClassifier(spec, fit.layout, scaling, network)
-    return ModelBundle("tempcnn", classifier, fit, CLASSES, {})
+    target = Target(len(CLASSES.names))
+    network = build_network(spec, fit.layout, len(MONTHS), target.n_out).eval()
+    model = NetworkModel(spec, fit.layout, len(MONTHS), target, scaling, [network])
+    return ModelBundle("tempcnn", model, fit, CLASSES)
 
 
 def ours(cube: xr.Dataset, bundle: ModelBundle, path: Path) -> None:
@@ -95,7 +97,7 @@ def ours(cube: xr.Dataset, bundle: ModelBundle, path: Path) -> None:
 
 def peer(cube: xr.Dataset, bundle: ModelBundle, path: Path) -> None:
     """What a user writes with apply_ufunc and torch."""
-    classifier: Any = bundle.classifier
+    model: Any = bundle.model
 
     def block(counts: NDArray[Any]) -> NDArray[np.float32]:  # (y, x, time, band)
         series = counts.reshape(-1, *counts.shape[2:]).astype(np.float32) * 1e-4
@@ -103,7 +105,7 @@ def peer(cube: xr.Dataset, bundle: ModelBundle, path: Path) -> None:
             [(series - 0.25) / 0.1, np.ones((*series.shape[:2], 1), np.float32)], axis=2
         ).astype(np.float32)
         with torch.no_grad():
-            logits = classifier.network(torch.from_numpy(scaled.transpose(0, 2, 1).copy()))
+            logits = model.networks[0](torch.from_numpy(scaled.transpose(0, 2, 1).copy()))
         prob = torch.softmax(logits, dim=1).numpy()
         return prob.reshape(*counts.shape[:2], -1)
 
@@ -120,12 +122,12 @@ def peer(cube: xr.Dataset, bundle: ModelBundle, path: Path) -> None:
 
 def limit(bundle: ModelBundle, n: int) -> int:
     """The bare network, in batches, as many threads as cores."""
-    classifier: Any = bundle.classifier
+    model: Any = bundle.model
     series = torch.zeros((BATCH, len(BANDS) + 1, len(MONTHS)))
 
     def forward(_: int) -> None:
         with torch.inference_mode():
-            classifier.network(series)
+            model.networks[0](series)
 
     batches = -(-n // BATCH)
     with ThreadPoolExecutor(CORES) as pool:

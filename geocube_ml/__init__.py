@@ -22,12 +22,14 @@ _WHERE = {
     "export_dataset": "export.dataset",
     "fill_gaps": "views.gaps",
     "find_items": "items.catalog",
+    "fit_model": "train",
     "gather_samples": "data.samples",
     "indices": "views.indices",
     "lazy_cube": "cube.lazy",
     "make_archive": "sim",
     "make_grid": "grid",
     "make_mosaic": "cube.mosaic",
+    "model_spec": "spec.models",
     "open_cube": "store.cube",
     "patch_loader": "data.loader",
     "pin_items": "items.catalog",
@@ -77,11 +79,13 @@ if TYPE_CHECKING:
     from geocube_ml.report.page import write_report as write_report
     from geocube_ml.sim import make_archive as make_archive
     from geocube_ml.spec.augment import AugmentSpec as AugmentSpec
+    from geocube_ml.spec.models import model_spec as model_spec
     from geocube_ml.spec.recipe import Recipe as Recipe
     from geocube_ml.spec.recipe import read_recipe as read_recipe
     from geocube_ml.spec.storage import StorageSpec as StorageSpec
     from geocube_ml.steps.runner import run_recipe as run_recipe
     from geocube_ml.store.cube import open_cube as open_cube
+    from geocube_ml.train import fit_model as fit_model
     from geocube_ml.train import train_model as train_model
     from geocube_ml.views.bands import as_bands as as_bands
     from geocube_ml.views.bands import to_decibel as to_decibel
@@ -103,12 +107,14 @@ __all__ = [
     "export_dataset",
     "fill_gaps",
     "find_items",
+    "fit_model",
     "gather_samples",
     "indices",
     "lazy_cube",
     "make_archive",
     "make_grid",
     "make_mosaic",
+    "model_spec",
     "open_cube",
     "patch_loader",
     "pin_items",

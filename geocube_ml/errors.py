@@ -3,6 +3,7 @@
     GeocubeError
     |- SpecError        (also a ValueError)        a recipe does not make sense
     |- InputError       (also a ValueError)        an input is there, but is not what it must be
+    |  '- TrainingStopped  (also an ArithmeticError) a loss is not a number
     |- NoItemsError     (also a LookupError)       a search found nothing
     |- MissingError     (also a FileNotFoundError) a file, or an earlier step's result, is not there
     |- ReadError        (also an OSError)          a raster could not be read
@@ -20,7 +21,8 @@ Catch ``GeocubeError`` at the edge (command line, notebook); let everything else
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any
 
 LISTED = 24
 """Names that are written out; of more, the first and the last."""
@@ -36,6 +38,22 @@ class SpecError(GeocubeError, ValueError):
 
 class InputError(GeocubeError, ValueError):
     """An input (items, labels, a raster) is not what it must be."""
+
+
+class TrainingStopped(InputError, ArithmeticError):
+    """The loss of a network is not a number; `network` has the last good weights."""
+
+    def __init__(self, said: Mapping[str, Any], learning_rate: float, network: Any) -> None:
+        super().__init__(
+            f"The loss of epoch {said['epoch']} is {said['loss']:g}, of validation "
+            f"{said['validation_loss']}. Lower the model's `learning_rate` ({learning_rate:g} now),"
+            " and look for extreme values in the samples. The weights before that epoch are kept."
+        )
+        self.network = network
+        self._made_of = (said, learning_rate, network)
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return type(self), self._made_of
 
 
 class NoItemsError(GeocubeError, LookupError):

@@ -161,3 +161,13 @@ def labelled(cube):
             if code != UNKNOWN and has_data(s2[:, :, i, j], nodata).any():
                 found.append((s2[:, :, i, j], code, int(cube["polygon"].values[i, j]), x, y))
     return found
+
+
+def make_series(n=240, months=6, bands=3, seed=0):
+    """(n, month, band) physical values with missing months, and the class of each."""
+    rng = np.random.default_rng(seed)
+    label = rng.permutation(np.arange(n) % len(NAMES)).astype("uint8")
+    series = curves(label.astype(int), months, bands, len(NAMES))
+    series = 1e-4 * (series + rng.normal(0, 250, series.shape))
+    series[rng.random(series.shape[:2]) < 0.2] = np.nan
+    return series.astype("float32"), label

@@ -5,11 +5,14 @@ from __future__ import annotations
 import re
 import tomllib
 from pathlib import Path
+from typing import get_args
 
+import numpy as np
 import pytest
 import yaml
 
 from geocube_ml.run import main
+from geocube_ml.spec.models import ModelSpec
 from geocube_ml.spec.recipe import Recipe, read_recipe
 from geocube_ml.steps import NAMES, module_of
 
@@ -58,7 +61,7 @@ def test_what_else_the_readme_writes_into_a_recipe_fits_into_it(tmp_path):
             assert getattr(recipe, key) != default, f"{key} says what is so anyway"
 
 
-@pytest.mark.parametrize("page", ["labels", "dataset"])
+@pytest.mark.parametrize("page", ["labels", "dataset", "models", "numbers", "accuracy"])
 def test_what_a_how_to_writes_into_a_recipe_fits_into_it(page, tmp_path):
     (tmp_path / "sources").symlink_to(ROOT / "catalogs" / "sources")
     first = yaml.safe_load(blocks("yaml")[0])
@@ -72,8 +75,34 @@ def test_what_a_how_to_writes_into_a_recipe_fits_into_it(page, tmp_path):
             assert source.path.startswith("/data/")
 
 
+def test_the_arrays_of_the_page_on_models_are_learnt():
+    (block,) = blocks("python", HOW_TO / "models.md")
+    found = {}
+    exec(compile(block, "models.md", "exec"), found)
+    assert found["prob"].shape == (100, 3)
+    assert (found["prob"].argmax(axis=1) == found["label"][200:]).mean() > 0.8
+
+
+def test_the_arrays_of_the_page_on_numbers_are_learnt():
+    (block,) = blocks("python", HOW_TO / "numbers.md")
+    found = {}
+    exec(compile(block, "numbers.md", "exec"), found)
+    assert np.corrcoef(found["found"], found["label"][200:])[0, 1] > 0.6
+
+
+def test_the_page_on_models_names_every_kind():
+    page = (HOW_TO / "models.md").read_text()
+    kinds = {
+        kind
+        for spec in get_args(get_args(ModelSpec)[0])
+        for kind in get_args(spec.model_fields["kind"].annotation)
+    }
+    assert len(kinds) == 12
+    assert {kind for kind in kinds if f"`{kind}`" in page} == kinds
+
+
 def test_the_steps_that_a_how_to_names_exist():
-    for page in ("labels", "dataset"):
+    for page in ("labels", "dataset", "models"):
         for block in blocks("bash", HOW_TO / f"{page}.md"):
             for line in block.splitlines():
                 words = line.partition("#")[0].split()

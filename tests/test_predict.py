@@ -11,12 +11,13 @@ import xarray as xr
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from geocube_ml import predict
 from geocube_ml.data.samples import gather_samples
 from geocube_ml.errors import GridMismatch, InputError
 from geocube_ml.models.network import one_thread
-from geocube_ml.predict import predict_map
+from geocube_ml.predict import predict_map, predict_rows, predict_tile, predict_window
 from geocube_ml.spec.labels import ClassScheme
-from geocube_ml.spec.models import ForestSpec, TempCNNSpec
+from geocube_ml.spec.models import DeepLabSpec, ForestSpec, TempCNNSpec, UNetSpec
 from geocube_ml.spec.samples import SamplesSpec
 from geocube_ml.train import train_model
 from tests.seasons import NAMES, add_radar, add_terrain, make_cube, make_still, stored
@@ -283,3 +284,93 @@ def test_a_cube_may_have_more_sources_than_the_model(cube, bundle):
     xr.testing.assert_identical(
         predict_map(add_terrain(cube), bundle).compute(), predict_map(cube, bundle).compute()
     )
+
+
+# --- models that look at what lies around a pixel
+
+TINY = {"width": 4, "epochs": 2, "patch": 16}
+PATCHES = {"unet": UNetSpec(**TINY, depth=1), "deeplab": DeepLabSpec(**TINY, rates=(1,))}
+
+
+@pytest.fixture(scope="module")
+def wide():
+    """Some of it never observed."""
+    cube = make_cube((70, 90))
+    cube["s2"][:, :, :3, 7:20] = 0
+    return cube
+
+
+@pytest.fixture(scope="module")
+def wide_samples(wide):
+    return gather_samples(wide, SamplesSpec(block_m=200))
+
+
+@pytest.fixture(scope="module")
+def lookers(wide, wide_samples):
+    return {
+        name: train_model(wide_samples, spec, name=name, cube=wide)
+        for name, spec in PATCHES.items()
+    }
+
+
+@pytest.fixture(params=PATCHES)
+def looker(request, lookers):
+    return lookers[request.param]
+
+
+@settings(max_examples=6, deadline=None)
+@given(y=st.integers(5, 70), x=st.integers(5, 90), t=st.integers(1, 6))
+@pytest.mark.parametrize("name", PATCHES)
+def test_a_map_by_tiles_is_the_map_at_once(wide, lookers, name, y, x, t):
+    at_once = predict_map(wide, lookers[name]).compute()
+    with no_compute():
+        lazy = predict_map(wide.chunk(y=y, x=x, time=t), lookers[name])
+    assert lazy["class"].chunks == lazy["prob"].chunks[1:]
+    assert_same_map(lazy.compute(scheduler="synchronous"), at_once)
+
+
+def test_a_map_by_tiles_is_made_in_several(wide, looker):
+    """So that the test before can fail."""
+    halo = looker.halo
+    assert 0 < halo < 35
+    assert len(predict_map(wide.chunk(y=35, x=45), looker)["class"].chunks[0]) == 2
+
+
+def test_a_computed_tile_is_a_part_of_the_map(wide, looker, tmp_path):
+    at_once = predict_map(wide, looker).compute()
+    parts = {"y": slice(33, 70), "x": slice(13, 55)}
+    for cube in (wide, stored(wide, tmp_path / "cube")):
+        for edge in (16, 100):
+            found = predict_tile(cube, looker, *parts.values(), edge)
+            got = at_once.isel(parts)
+            assert_same_map({key: got[key].copy(data=found[key]) for key in found}, got)
+
+
+def test_a_computed_tile_of_a_series_model_is_a_part_of_its_map(cube, bundle):
+    parts = {"y": slice(11, 30), "x": slice(2, 41)}
+    got = predict_map(cube, bundle).isel(parts).compute()
+    found = predict_tile(cube, bundle, *parts.values(), 8)
+    assert_same_map({key: got[key].copy(data=found[key]) for key in found}, got)
+
+
+def test_pixels_that_no_one_saw_stay_unknown_whatever_lies_around(wide, looker):
+    got = predict_map(wide, looker).compute()
+    dark = np.zeros(wide["label"].shape, bool)
+    dark[:3, 7:20] = True
+    np.testing.assert_array_equal(got["class"].values == 255, dark)
+    np.testing.assert_array_equal((got["prob"].values == 255).all(axis=0), dark)
+
+
+def test_samples_are_answered_as_the_map_is(wide, wide_samples, looker, monkeypatch):
+    monkeypatch.setattr(predict, "_BLOCK", 32)
+    rows = np.arange(wide_samples.sizes["sample"]) % 3 == 0
+    whole = predict_window(wide, looker, slice(0, 70), slice(0, 90), calibrated=False)
+    found = predict_rows(wide, looker, wide_samples, rows)
+    assert found.dtype == np.float32
+    at = wide_samples.isel(sample=rows)
+    row = ((wide["y"].values[0] - at["y"].values) / 10).astype(int)
+    col = ((at["x"].values - wide["x"].values[0]) / 10).astype(int)
+    np.testing.assert_allclose(found, whole[:, row, col].T, atol=1e-5)
+    soft = predict_window(wide, looker, slice(0, 70), slice(0, 90))
+    assert np.nanmax(np.abs(soft - whole)) > 1e-3
+    assert predict_rows(wide, looker, wide_samples, rows & False).shape == (0, N)

@@ -33,6 +33,7 @@ _SOFTWARE = ("geocube_ml", "numpy", "scikit-learn", "exactextract")  # that deci
 
 NOT_VALID = "valid in no time step of the cube"
 NO_PIXEL = "without a pixel of its own in the cube"
+NO_VALUE = "without the number that models estimate"
 NO_OBJECT = "background or a pixel of a class raster, which are no objects"
 
 
@@ -66,9 +67,10 @@ def gather_samples(
         counts, nodata in the steps that are not wholly within the label's validity; ``label``
         uint8, ``polygon`` int32, ``x`` and ``y`` (metres), ``weight`` float32, ``block`` int64,
         ``fold_random``, ``fold_polygon``, ``fold_block`` and, by a column, ``fold_group`` int16 and
-        ``split``; the kept columns.  Pixels row by row as the map lies, objects by number, however
-        the cube is chunked; of objects the first statistic stands for the source, in floats, the
-        others beside it (``s2_std``, NaN where missing), and ``outline`` is the shape of each.
+        ``split``; with `value_column` ``value`` float64 in its unit; the kept columns.  Pixels row
+        by row as the map lies, objects by number, however the cube is chunked; of objects the first
+        statistic stands for the source, in floats, the others beside it (``s2_std``, NaN where
+        missing), and ``outline`` is the shape of each.
 
         Attributes: ``crs`` (WKT); ``gap_m``; ``n_unobserved``, those left out because no series
         has an observation in any step, or, without series, no static source has data; and as JSON
@@ -101,6 +103,8 @@ def gather_samples(
     known = None if labels is None else Known.of(labels, cube)
     if known is not None:
         found = _valid(found, known, left_out)
+    if spec.value_column is not None:
+        found = _valued(found, known, spec.value_column, left_out)
 
     labelled = np.bincount(found.label, minlength=len(classes))
     kept, asked = drawn(found.x, found.y, found.polygon, found.label, spec)
@@ -122,6 +126,10 @@ def gather_samples(
             values[name] = values[name][observed]
 
     columns = {} if known is None or rows is None else known.columns(rows)
+    value = {}
+    if spec.value_column is not None:
+        said = {"units": spec.value_units, "column": spec.value_column}
+        value = {"value": ("sample", columns[spec.value_column].astype(np.float64), said)}
     weight = np.ones(len(found.label), np.float32)
     if known is not None and rows is not None:
         weight = known.weight(rows)
@@ -132,6 +140,7 @@ def gather_samples(
         "x": ("sample", found.x, {"units": "m"}),
         "y": ("sample", found.y, {"units": "m"}),
         "weight": ("sample", weight),
+        **value,
         **folds,
     }
     if isinstance(found, Objects):
@@ -140,8 +149,8 @@ def gather_samples(
     bands = {f"{name}_band": cube[f"{name}_band"] for name in names}
     time = {"time": _steps(cube)} if any("time" in cube[name].dims for name in names) else {}
     taken = [*values, *plain, *bands, *time, "sample", "class", "geometry", "split"]
-    own = {name: value for name, value in columns.items()
-           if not (name == "split" == spec.split_column)}  # fmt: skip
+    named = {"split": spec.split_column, "value": spec.value_column}
+    own = {name: value for name, value in columns.items() if named.get(name) != name}
     if clash := sorted(set(taken) & set(own)):
         raise InputError(
             f"The labels keep the column {listed(clash)}, a name that the sample table gives to "
@@ -202,6 +211,36 @@ def _valid(
             "the period, or correct `valid_from` and `valid_to` of the labels."
         )
     return found if valid.all() else found.take(valid)
+
+
+def _valued(
+    found: Pixels | Objects,
+    known: Known | None,
+    column: str,
+    left_out: dict[str, dict[str, int]],
+) -> Pixels | Objects:
+    """Those whose label says the number that models estimate."""
+    columns = {} if known is None else known.columns(known.rows(found.polygon))
+    if column not in columns:
+        raise InputError(
+            f"`samples.value_column` is {column!r}, but the labels keep {listed(list(columns))}. "
+            "Name it in `columns` of a source of `labels`, and hand over their table."
+        )
+    values = columns[column]
+    if values.dtype.kind not in "iuf":
+        raise InputError(
+            f"The column {column!r} should hold the numbers that models estimate, but has "
+            f"{listed(sorted(set(values.astype(str)))[:3])}. Correct it, or take another "
+            "`samples.value_column`."
+        )
+    there = np.isfinite(values)
+    _leave_out(left_out, NO_VALUE, found.polygon[~there])
+    if not there.any():
+        raise InputError(
+            f"None of the {len(there)} labelled samples has a number in {column!r}. Correct the "
+            "column, or take another `samples.value_column`."
+        )
+    return found if there.all() else found.take(there)
 
 
 def _leave_out(left_out: dict[str, dict[str, int]], reason: str, polygon: NDArray[Any]) -> None:

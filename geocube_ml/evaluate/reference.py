@@ -11,10 +11,13 @@ import xarray as xr
 from numpy.typing import NDArray
 
 from geocube_ml.data.folds import TRAIN, VALIDATION, held_out, split_codes, trained_on, with_gap
-from geocube_ml.evaluate.scores import BOUND, Fold, class_codes, score
+from geocube_ml.evaluate.folds import Fold
+from geocube_ml.evaluate.scores import BOUND, class_codes, score_of_matrix, sizes_of
 from geocube_ml.kernels.accuracy import confusion
 from geocube_ml.kernels.sampling import blocks
+from geocube_ml.kernels.scaling import most_likely
 from geocube_ml.models.bundle import ModelBundle
+from geocube_ml.predict import predict_window
 from geocube_ml.spec.labels import UNKNOWN, ClassScheme
 
 Note = Callable[[int, int], None]
@@ -61,9 +64,8 @@ def evaluate_reference(
     windows = _windows(cube, edge)
     found = []
     for done, (rows, cols) in enumerate(windows, start=1):
-        window = cube.isel(y=rows, x=cols)
         known = None if bound is None else bound[rows, cols]
-        found.append(judge_window(window, held, bundles, reference[rows, cols], known))
+        found.append(judge_window(cube, rows, cols, held, bundles, reference[rows, cols], known))
         if note is not None:
             note(done, len(windows))
     return reference_scores(samples, found)
@@ -102,20 +104,29 @@ class HeldOut:
 
 
 def judge_window(
-    window: xr.Dataset,
+    cube: xr.Dataset,
+    y: slice,
+    x: slice,
     held: HeldOut,
     bundles: Mapping[str, ModelBundle],
     reference: NDArray[np.uint8],
     bound: NDArray[np.uint8] | None,
 ) -> dict[str, NDArray[np.int64]]:
     """Model to (class, class) confusion on a window; parameters as of `evaluate_reference`."""
+    window = cube.isel(y=y, x=x)
     judged = [*bundles, *([BOUND] if bound is not None else [])]
     matrices = {name: np.zeros((held.n_class,) * 2, np.int64) for name in judged}
     chosen = held.pixels(window) & (reference != UNKNOWN)
     if chosen.any():
-        names = dict.fromkeys(name for bundle in bundles.values() for name in bundle.fit.names)
+        single = {name: bundle for name, bundle in bundles.items() if not bundle.halo}
+        names = dict.fromkeys(name for bundle in single.values() for name in bundle.fit.names)
         counts = {name: np.moveaxis(window[name].values[..., chosen], -1, 0) for name in names}
-        found = {name: class_codes(bundle, counts) for name, bundle in bundles.items()}
+        found = {
+            name: class_codes(bundle, counts)
+            if name in single
+            else most_likely(predict_window(cube, bundle, y, x), UNKNOWN)[chosen]
+            for name, bundle in bundles.items()
+        }
         if bound is not None:
             found[BOUND] = bound[chosen]
         seen = np.logical_and.reduce([codes != UNKNOWN for codes in found.values()])
@@ -129,8 +140,9 @@ def reference_scores(
 ) -> list[dict[str, Any]]:
     """The figures of `evaluate_reference` from what was found in each of its windows."""
     blank: list[Fold] = [(trained_on(samples), np.zeros(samples.sizes["sample"], bool))]
+    sizes = sizes_of(samples, blank)
     return [
-        score(name, "reference", np.sum([one[name] for one in found], axis=0), samples, blank)
+        score_of_matrix(name, "reference", np.sum([one[name] for one in found], axis=0), sizes)
         for name in found[0]
     ]
 

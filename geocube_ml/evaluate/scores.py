@@ -1,45 +1,134 @@
-"""One score: a model on a split, from its confusion matrix."""
+"""One score: a model on a split, with its intervals and its lead over another."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any
+from dataclasses import dataclass
+from typing import Any, Self
 
 import numpy as np
 import xarray as xr
 from numpy.typing import NDArray
 
 from geocube_ml.data.samples import count_polygons
-from geocube_ml.kernels.accuracy import f1_by_class, kappa, macro_f1, overall_accuracy
+from geocube_ml.evaluate.folds import Fold, Groups
+from geocube_ml.evaluate.tally import Tally, figures_of
+from geocube_ml.kernels.accuracy import BY_CLASS, OVERALL, figures
+from geocube_ml.kernels.bootstrap import interval, resampled_sums
 from geocube_ml.kernels.scaling import most_likely
 from geocube_ml.models.bundle import ModelBundle
+from geocube_ml.spec.evaluate import EvaluateSpec
 from geocube_ml.spec.labels import UNKNOWN
 
 MAJORITY = "majority class"
 BOUND = "best possible"
 
-Fold = tuple[NDArray[np.bool_], NDArray[np.bool_]]  # training rows, test rows
+LOSSES = ("log_loss", "log_loss_softened", "ece", "ece_softened")
+"""Figures of which less is better."""
+
+Values = Mapping[str, NDArray[np.float64]]
 
 
-def score(
-    model: str, split: str, matrix: NDArray[np.int64], samples: xr.Dataset, parts: list[Fold]
+@dataclass(frozen=True)
+class Judged:
+    """A model's figures on some rows, and what resamples of them say."""
+
+    tally: Tally
+    groups: Groups
+    spec: EvaluateSpec
+    told: Values
+    """Of all rows."""
+    drawn: Values | None
+    """Of each resample; None where none is drawn."""
+
+    @classmethod
+    def of(cls, tally: Tally, groups: Groups, spec: EvaluateSpec, seed: int) -> Self:
+        """Draw the groups again; those of one seed are the same for all that is judged on them."""
+        told = figures_of(tally.sums.sum(axis=0), tally.n_class)
+        drawn = None
+        if groups.enough and spec.resamples:
+            sums = resampled_sums(tally.sums, spec.resamples, np.random.default_rng(seed))
+            drawn = figures_of(sums, tally.n_class)
+        return cls(tally, groups, spec, told, drawn)
+
+    def score(self, model: str, split: str, sizes: Mapping[str, int]) -> dict[str, Any]:
+        """What is reported; keys as `evaluate_models` tells them."""
+        present = self.tally.confusion.sum(axis=1) > 0
+        spec, groups = self.spec, self.groups
+        resampled = {"unit": groups.unit, "n": groups.n, "resamples": spec.resamples,
+                     "level": spec.level}  # fmt: skip
+        return {
+            "model": model,
+            "split": split,
+            **sizes,
+            "n_test": int(self.tally.confusion.sum()),
+            "n_unseen": self.tally.unseen,
+            "confusion": self.tally.confusion.tolist(),
+            **_told(self.told, present),
+            "temperature": _number(np.median(self.tally.temperatures)),
+            "reliability": self.tally.reliability().round(4).tolist(),
+            "resampled": None if self.drawn is None else resampled,
+            "interval": None if self.drawn is None else self._intervals(self.drawn, present),
+            "difference": None,
+            "notes": _unseen_notes(self.tally),
+        }
+
+    def _intervals(self, drawn: Values, present: NDArray[np.bool_]) -> dict[str, Any]:
+        found: dict[str, Any] = {}
+        for key in BY_CLASS:
+            ends = interval(drawn[key], self.told[key], self.spec.level).T
+            found[key] = [_pair(one) if there else None
+                          for one, there in zip(ends, present, strict=True)]  # fmt: skip
+        for key in (*OVERALL, *LOSSES):
+            found[key] = _pair(interval(drawn[key], self.told[key], self.spec.level))
+        return found
+
+    def above(self, name: str, other: Judged) -> dict[str, Any]:
+        """By how much the figures are above those of another, resample by resample."""
+        found: dict[str, Any] = {"to": name}
+        for key in (*OVERALL, *LOSSES):
+            by, ends = self.told[key] - other.told[key], None
+            if self.drawn is not None and other.drawn is not None:
+                apart = self.drawn[key] - other.drawn[key]
+                ends = _pair(interval(apart, by, self.spec.level))
+            found[key] = {"value": _number(by), "interval": ends}
+        return found
+
+
+def score_of_matrix(
+    model: str, split: str, matrix: NDArray[np.int64], sizes: Mapping[str, int]
 ) -> dict[str, Any]:
-    """What is reported of a model; keys as `evaluate_models` tells them."""
-    f1 = f1_by_class(matrix)
-    present = matrix.sum(axis=1) > 0
+    """What is reported of a model of which the answers alone are known.
+
+    Its probabilities, and by what its pixels could be drawn again, are not: no losses, no interval.
+    """
     return {
         "model": model,
         "split": split,
-        "n_train": int(np.mean([rows.sum() for rows, _ in parts])),
+        **sizes,
         "n_test": int(matrix.sum()),
+        "confusion": matrix.tolist(),
+        **_told(figures(matrix), matrix.sum(axis=1) > 0),
+        "resampled": None,
+        "interval": None,
+        "difference": None,
+        "notes": [],
+    }
+
+
+def overall_figures(tally: Tally) -> dict[str, Any]:
+    """``n_test``, and what is told of all classes together."""
+    told = figures_of(tally.sums.sum(axis=0), tally.n_class)
+    figures_told = {key: _number(told[key]) for key in (*OVERALL, *LOSSES)}
+    return {"n_test": int(tally.confusion.sum()), **figures_told}
+
+
+def sizes_of(samples: xr.Dataset, parts: list[Fold]) -> dict[str, int]:
+    """How much was trained on and tested: means of the folds' training, sums of their tests."""
+    return {
+        "n_train": int(np.mean([rows.sum() for rows, _ in parts])),
         "train_polygons": round(np.mean([count_polygons(samples, rows) for rows, _ in parts])),
         "test_polygons": sum(count_polygons(samples, test) for _, test in parts),
-        "confusion": matrix.tolist(),
-        "overall": _number(overall_accuracy(matrix)),
-        "macro_f1": _number(macro_f1(matrix)),
-        "kappa": _number(kappa(matrix)),
-        "f1": [_number(v) if there else None for v, there in zip(f1, present, strict=True)],
-        "notes": [],
     }
 
 
@@ -48,5 +137,26 @@ def class_codes(bundle: ModelBundle, counts: Mapping[str, NDArray[Any]]) -> NDAr
     return most_likely(bundle.predict_proba(counts).T, UNKNOWN)
 
 
-def _number(value: float) -> float | None:
+def _told(told: Values, present: NDArray[np.bool_]) -> dict[str, Any]:
+    """Figures as JSON; those of a class without a test row are None."""
+    found: dict[str, Any] = {
+        key: [_number(v) if there else None for v, there in zip(told[key], present, strict=True)]
+        for key in BY_CLASS
+    }
+    return found | {key: _number(told[key]) for key in (*OVERALL, *LOSSES) if key in told}
+
+
+def _unseen_notes(tally: Tally) -> list[str]:
+    text = (
+        f"{tally.unseen} test samples have no observation; their answer is how the training rows "
+        "are shared among the classes"
+    )
+    return [text] if tally.unseen else []
+
+
+def _number(value: Any) -> float | None:
     return None if np.isnan(value) else round(float(value), 6)
+
+
+def _pair(ends: NDArray[np.float64]) -> list[float | None] | None:
+    return None if np.isnan(ends).any() else [_number(end) for end in ends]

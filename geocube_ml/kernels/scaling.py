@@ -26,7 +26,7 @@ def to_physical(
     ----------
     counts : array of any shape and type
     nodata : float
-        Count where there is no data; NaN never is data.
+        Count where there is no data; NaN never is data, nor is what is infinite.
     scale, offset : float
         Physical value of one count, and of the count 0 (CF ``scale_factor``, ``add_offset``).
 
@@ -45,6 +45,8 @@ def to_physical(
     if offset:
         values += np.float32(offset)
     values[~has_data(counts, nodata)] = np.nan
+    if counts.dtype.kind == "f":  # the logarithm of 0, a division by 0
+        values[np.isinf(values)] = np.nan
     return values
 
 
@@ -55,14 +57,14 @@ def stack(
 
     Parameters
     ----------
-    series : sequence of (n, time, band) float32
+    series : sequence of (n, time, band, ...) float32
         Of sources with a time axis, which they share.
-    static : sequence of (n, band) float32
+    static : sequence of (n, band, ...) float32
         Of sources without one.
 
     Returns
     -------
-    (n, time, channel) float32
+    (n, time, channel, ...) float32
         Channels of series in their order, then static ones, the same at every step; time has
         length 1 where there is no series.
 
@@ -74,7 +76,7 @@ def stack(
     if len(series) == 1 and not static:
         return series[0]
     steps = series[0].shape[1] if series else 1
-    still = [np.broadcast_to(one[:, None], (len(one), steps, one.shape[1])) for one in static]
+    still = [np.broadcast_to(one[:, None], (len(one), steps, *one.shape[1:])) for one in static]
     return np.concatenate([*series, *still], axis=2)
 
 

@@ -67,6 +67,7 @@ class Fit(Spec):
         return Layout(
             tuple(len(source.bands) for source in self.sources if not source.static),
             tuple(len(source.bands) for source in self.sources if source.static),
+            self.names,
         )
 
     @property
@@ -79,27 +80,42 @@ class Fit(Spec):
 
         Parameters
         ----------
-        counts : mapping of source to (n, time, band) or, of a static one, (n, band) array
+        counts : mapping of source to (n, time, band, ...) or, of a static one, (n, band, ...) array
+            A source that is not there is missing throughout.
 
         Returns
         -------
-        (n, time, channel) float32
+        (n, time, channel, ...) float32
         """
         parts = {
             s.name: to_physical(counts[s.name], s.nodata, s.scale, s.add_offset)
+            if s.name in counts
+            else self._missing(s, counts)
             for s in self.sources
         }
         series = [parts[source.name] for source in self.sources if not source.static]
         static = [parts[source.name] for source in self.sources if source.static]
         return stack(series, static)
 
-    def check(self, cube: Fit) -> None:
+    def _missing(
+        self, source: FitSource, counts: Mapping[str, NDArray[Any]]
+    ) -> NDArray[np.float32]:
+        """As much of a source as there is of the others, all NaN."""
+        other = next(one for one in self.sources if one.name in counts)
+        there = counts[other.name]
+        area = there.shape[2 if other.static else 3 :]
+        steps = () if source.static else (self.n_step,)
+        return np.full((len(there), *steps, len(source.bands), *area), np.nan, np.float32)
+
+    def check(self, cube: Fit, *, tolerant: bool = False) -> None:
         """Refuse a cube that differs; further sources are no matter.
 
         Parameters
         ----------
         cube : Fit
             What the cube is like.
+        tolerant : bool
+            Whether sources may be missing, as long as one of those that decide is there.
 
         Raises
         ------
@@ -116,6 +132,8 @@ class Fit(Spec):
         there = {source.name: source for source in cube.sources}
         for needed in self.sources:
             has = there.get(needed.name)
+            if has is None and tolerant and any(one.name in there for one in self.deciding):
+                continue
             if has is None:
                 raise InputError(
                     f"The model needs the source {needed.name!r} ({listed(needed.bands)}), the "

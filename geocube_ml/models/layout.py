@@ -18,10 +18,18 @@ class Layout:
         Bands of each source with a time axis.
     static : tuple of int
         Bands of each source without one; their channels are the same at every step.
+    names : tuple of str, optional
+        Of the sources, in their order; numbers from 1 by default.
     """
 
     series: tuple[int, ...]
     static: tuple[int, ...] = ()
+    names: tuple[str, ...] = ()
+
+    def __post_init__(self) -> None:
+        if not self.names:
+            numbers = range(1, len(self.sizes) + 1)
+            object.__setattr__(self, "names", tuple(str(number) for number in numbers))
 
     @property
     def sizes(self) -> tuple[int, ...]:
@@ -37,6 +45,15 @@ class Layout:
     def n_series(self) -> int:
         """Channels that change with time; the others follow."""
         return sum(self.series)
+
+    @property
+    def slices(self) -> dict[str, slice]:
+        """The channels of each source."""
+        found, first = {}, 0
+        for name, size in zip(self.names, self.sizes, strict=True):
+            found[name] = slice(first, first + size)
+            first += size
+        return found
 
     def n_feature(self, n_step: int) -> int:
         """Columns of what `flat` returns."""

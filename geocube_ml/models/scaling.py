@@ -9,6 +9,8 @@ from typing import Self
 import numpy as np
 from numpy.typing import NDArray
 
+_AT_ONCE = 2**18  # values of a channel: their copies in 64 bits are few megabytes
+
 
 @dataclass(frozen=True)
 class Scaling:
@@ -20,11 +22,11 @@ class Scaling:
     @classmethod
     def learn(cls, series: NDArray[np.float32]) -> Self:
         """From (n, time, channel) physical values with NaN where nothing was observed."""
-        flat = series.reshape(-1, series.shape[-1]).astype(np.float64)
-        seen = ~np.isnan(flat)
-        count = np.maximum(seen.sum(axis=0), 1)
-        mean = np.where(seen, flat, 0).sum(axis=0) / count
-        variance = np.where(seen, (flat - mean) ** 2, 0).sum(axis=0) / count
+        flat = series.reshape(-1, series.shape[-1])
+        parts = [flat[start : start + _AT_ONCE] for start in range(0, len(flat), _AT_ONCE)]
+        count = np.maximum(sum((~np.isnan(part)).sum(axis=0) for part in parts), 1)
+        mean = sum(np.nansum(part, axis=0, dtype=np.float64) for part in parts) / count
+        variance = sum(np.nansum((part - mean) ** 2, axis=0) for part in parts) / count
         # a band that never changes says nothing: leave it at 0 rather than divide by 0
         std = np.where(variance > 0, np.sqrt(variance), 1)
         return cls(mean.astype(np.float32), std.astype(np.float32))
@@ -39,25 +41,41 @@ class Scaling:
 
         Parameters
         ----------
-        series : (n, time, channel) float32
+        series : (n, time, channel, ...) float32
             Physical values, NaN where missing.
         sizes : sequence of int, optional
             Channels of each source; all are of one by default.
 
         Returns
         -------
-        (n, channel + source, time) float32, for a convolution over time
+        (n, channel + source, time, ...) float32, for convolutions over time
         """
-        n, n_step, n_band = series.shape
-        sizes = sizes or (n_band,)
-        out = np.empty((n, n_band + len(sizes), n_step), np.float32)
-        scaled = out[:, :n_band]
-        np.subtract(series.transpose(0, 2, 1), self.mean[:, None], out=scaled)
-        scaled /= self.std[:, None]
-        missing = np.isnan(scaled)
-        scaled[missing] = 0
-        first = 0
-        for at, size in enumerate(sizes, start=n_band):
-            out[:, at] = ~missing[:, first : first + size].all(axis=1)
-            first += size
-        return out
+        return as_inputs(self.standardized(series), sizes)
+
+    def standardized(self, series: NDArray[np.float32]) -> NDArray[np.float32]:
+        """(n, time, channel, ...) physical values -> the same in standard deviations, NaN kept."""
+        shape = (-1, *(1,) * (series.ndim - 3))
+        return (series - self.mean.reshape(shape)) / self.std.reshape(shape)
+
+
+def as_inputs(
+    standardized: NDArray[np.float32], sizes: Sequence[int] | None = None
+) -> NDArray[np.float32]:
+    """What a network sees, (n, channel + source, time, ...), as of `Scaling.apply`.
+
+    Examples
+    --------
+    >>> as_inputs(np.float32([[[0.5, np.nan], [np.nan, np.nan]]]))[0].tolist()
+    [[0.5, 0.0], [0.0, 0.0], [1.0, 0.0]]
+    """
+    n, n_step, n_band, *area = standardized.shape
+    sizes = sizes or (n_band,)
+    out = np.empty((n, n_band + len(sizes), n_step, *area), np.float32)
+    out[:, :n_band] = standardized.swapaxes(1, 2)
+    missing = np.isnan(out[:, :n_band])
+    out[:, :n_band][missing] = 0
+    first = 0
+    for at, size in enumerate(sizes, start=n_band):
+        out[:, at] = ~missing[:, first : first + size].all(axis=1)
+        first += size
+    return out

@@ -37,6 +37,7 @@ from geocube_ml.files import redacted
 from geocube_ml.raster import logs  # noqa: F401  what rasterio logs is redacted from now on
 from geocube_ml.raster.aws import HOW, aws_options
 from geocube_ml.raster.azure import Blob, blob_of, signature
+from geocube_ml.raster.readers import Readers
 from geocube_ml.spec.storage import StorageSpec
 
 T = TypeVar("T")
@@ -220,12 +221,20 @@ def _attempt(
     take: Callable[[rasterio.DatasetReader], T],
     storage: StorageSpec,
     *,
+    name: str,
     fresh: bool,
 ) -> T | _Failure:
     if fresh:
-        _forget(source, storage)
+        # what another thread has got must not go: it would be requested again, as of `_opened`
+        with _readers.nobody(name, within_s=storage.deadline_s) as alone:
+            if alone:
+                _forget(source, storage)
     try:
-        with _environment(source, storage), _opened(source.path) as src:
+        with (
+            _readers.reading(name),
+            _environment(source, storage),
+            _opened(source.path) as src,
+        ):
             return take(src)
     except RasterioError as error:
         # no error is passed on: its text, or that of one before it, may hold the whole address
@@ -291,6 +300,7 @@ def innermost(error: BaseException) -> str:
 _suspect: set[str] = set()
 """What failed last time: GDAL may keep why."""
 _suspect_lock = threading.Lock()
+_readers = Readers()
 
 
 def _from_remote(href: str, take: Callable[[rasterio.DatasetReader], T], storage: StorageSpec) -> T:
@@ -345,7 +355,8 @@ class _Attempts:
         source = _source(self._href, self._storage, refused)
         self._signature = source.signature
         self._count += 1
-        got = _attempt(source, self._take, self._storage, fresh=self._fresh)
+        name = _plain(self._href)
+        got = _attempt(source, self._take, self._storage, name=name, fresh=self._fresh)
         self._fresh = True
         return got
 

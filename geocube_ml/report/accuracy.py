@@ -13,14 +13,16 @@ TITLES = {
     "split": "Given split",
     "block": "Spatial hold-out",
     "group": "By group, cross-validated",
+    "blocks": "By block, cross-validated",
     "polygon": "By polygon, cross-validated",
     "random": "Random pixels",
 }
 """Splits in the order in which they are shown."""
 
-_HOLD_OUT = ("split", "block", "group", "polygon", "random")  # the sternest first
+_HOLD_OUT = ("split", "block", "blocks", "group", "polygon", "random")  # the sternest first
 BASELINE = "majority class"
 BOUND = "best possible"
+_FEW_SPLITS = 3  # beside which there is room for kappa
 _SIZES = {
     "n_test": "Test pixels",
     "test_polygons": "Test polygons",
@@ -39,6 +41,8 @@ class Table:
     sizes: list[tuple[str, list[str]]]
     """What was counted, and a text a split."""
     has_optimism: bool
+    figures: dict[str, str]
+    """Key to title of what is shown of each split: fewer where there are many splits."""
 
 
 def hold_out(scores: Mapping[str, Any]) -> str | None:
@@ -73,10 +77,21 @@ def split_table(scores: Mapping[str, Any]) -> Table:
         here, there = by_pair.get((model, "random")), by_pair.get((model, str(stern)))
         optimism = _difference(here, there) if flattered and here and there else None
         rows.append({"model": model, "cells": cells, "optimism": optimism})
+    figures = {"macro_f1": "macro-F1", "overall": "overall"}
+    if len(splits) <= _FEW_SPLITS:
+        figures["kappa"] = "kappa"
+    return Table(splits, rows, size_rows(scores, splits), flattered, figures)
+
+
+def size_rows(scores: Mapping[str, Any], splits: Sequence[str]) -> list[tuple[str, list[str]]]:
+    """How much was trained on and tested, and by what intervals are drawn: a text a split."""
     sizes = [
         (title, [_size(of_split(scores, s), key) for s in splits]) for key, title in _SIZES.items()
     ]
-    return Table(splits, rows, sizes, flattered)
+    drawn = [_drawn(of_split(scores, split)) for split in splits]
+    if any(drawn):
+        sizes.append(("Intervals by", [text or "–" for text in drawn]))
+    return sizes
 
 
 def optimism_of_best(scores: Mapping[str, Any]) -> float | None:
@@ -172,6 +187,12 @@ def _share(score: Score, bound: Score | None, key: str) -> float | None:
     if bound is None or not known(bound[key]) or known(score[key]) is None:
         return None
     return float(score[key] / bound[key])
+
+
+def _drawn(scores: Sequence[Score]) -> str:
+    """How many groups of which kind were drawn again; empty where none was."""
+    found = next((s["resampled"] for s in scores if s.get("resampled")), None)
+    return "" if found is None else f"{found['n']:,} {found['unit']}"
 
 
 def _size(scores: Sequence[Score], key: str) -> str:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from math import floor, log10
+from typing import Any
 
 import matplotlib as mpl
 import numpy as np
@@ -108,10 +109,30 @@ def confidence_map(winning: NDArray[np.float32], place: Place) -> str:
         NaN without data.
     place : Place
     """
-    shades = mpl.colormaps[_COLORS](np.nan_to_num(winning))
+    return _shaded(winning, place, (0, 0.25, 0.5, 0.75, 1))
+
+
+def number_map(values: NDArray[np.floating[Any]], ends: tuple[float, float], place: Place) -> str:
+    """A number with its colour bar, as a data URI.
+
+    Parameters
+    ----------
+    values : (y, x) float
+        NaN without data.
+    ends : (low, high)
+        Of the colours; they differ.
+    place : Place
+    """
+    return _shaded(values, place, tuple(np.linspace(*ends, 3).tolist()))
+
+
+def _shaded(values: NDArray[np.floating[Any]], place: Place, ticks: tuple[float, ...]) -> str:
+    """Values in colours from the first tick to the last."""
+    low, high = ticks[0], ticks[-1]
+    shades = mpl.colormaps[_COLORS]((np.nan_to_num(values, nan=low) - low) / (high - low))
     rgba = (255 * np.asarray(shades)).astype(np.uint8)
-    rgba[~np.isfinite(winning), 3] = 0
-    return _drawn(rgba, place, "antialiased", bar=True)
+    rgba[~np.isfinite(values), 3] = 0
+    return _drawn(rgba, place, "antialiased", bar=ticks)
 
 
 def _drawn(
@@ -120,7 +141,7 @@ def _drawn(
     interpolation: str,
     outline: NDArray[np.float64] | None = None,
     *,
-    bar: bool = False,
+    bar: tuple[float, ...] | None = None,
 ) -> str:
     frame = _framed(place)
     with own_style():
@@ -150,7 +171,7 @@ def _drawn(
         _corners(axes, frame, place)
         _scale_bar(figure, frame, (place.right - place.left) / frame.map_width)
         if bar:
-            _color_bar(figure, frame)
+            _color_bar(figure, frame, bar)
         else:
             _north(figure, frame)
         return png_uri(figure, frame.dpi)
@@ -208,14 +229,14 @@ def _north(figure: Figure, frame: _Frame) -> None:
     strip.text(0.02, 0.13, "N", va="center", ha="right", fontsize=9)
 
 
-def _color_bar(figure: Figure, frame: _Frame) -> None:
+def _color_bar(figure: Figure, frame: _Frame, ticks: tuple[float, ...]) -> None:
     strip = _strip_axes(figure, frame, frame.width - 2.2, 2.1)
     shades = mpl.colormaps[_COLORS](np.linspace(0, 1, 256))[None]
     strip.imshow(shades, extent=(0.1, 1.9, 0.16, 0.28), aspect="auto")
-    for value in (0, 0.25, 0.5, 0.75, 1):
-        strip.text(
-            0.1 + 1.8 * value, 0.12, f"{value:g}", ha="center", va="top", fontsize=8.5, color=MUTED
-        )
+    for value in ticks:
+        at = 0.1 + 1.8 * (value - ticks[0]) / (ticks[-1] - ticks[0])
+        text = written(value, ticks[-1] - ticks[0])
+        strip.text(at, 0.12, text, ha="center", va="top", fontsize=8.5, color=MUTED)
     strip.set(xlim=(0, 2.1), ylim=(0, 0.3))
 
 
@@ -247,6 +268,20 @@ def _outline(label: NDArray[np.uint8], unknown: int, place: Place) -> NDArray[np
     edges[..., 0] = place.left + edges[..., 0] * (place.right - place.left) / cols
     edges[..., 1] = place.top - edges[..., 1] * (place.top - place.bottom) / rows
     return edges
+
+
+def written(value: float, span: float) -> str:
+    """A value among others that lie within `span`, with the digits that tell them apart.
+
+    Examples
+    --------
+    >>> written(0.25, 1), written(12345.6, 8000), written(43.21, 88), written(-0.0, 1)
+    ('0.25', '12,346', '43.2', '0')
+    """
+    digits = max(0, 2 - floor(log10(span)))
+    text = f"{round(value, digits) + 0.0:,.{digits}f}"
+    text = text.rstrip("0").rstrip(".") if digits else text
+    return text.replace("-", "−")
 
 
 def round_down(metres: float) -> float:

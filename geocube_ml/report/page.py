@@ -14,7 +14,8 @@ from markupsafe import Markup
 
 from geocube_ml.data.sources import source_names
 from geocube_ml.files import Place, place, whole_file
-from geocube_ml.report import accuracy
+from geocube_ml.report import accuracy, judged, numbers
+from geocube_ml.report.curves import early_chart, reliability_chart
 from geocube_ml.report.doubt import doubtful as doubtful_labels
 from geocube_ml.report.labels import drawn as drawn_samples
 from geocube_ml.report.labels import labelled
@@ -43,6 +44,7 @@ def write_report(
     notes: Sequence[str] | None = None,
     recipe: Recipe | None = None,
     area: Any = None,
+    areas: Mapping[str, Any] | None = None,
 ) -> Place:
     """Write one self-contained HTML page; the same bytes for the same input.
 
@@ -75,6 +77,8 @@ def write_report(
         That made the cube: says how its sources were masked and composited.
     area : shapely geometry in the cube's CRS, optional
         The area to map: what was observed is counted within it.
+    areas : mapping, optional
+        Areas by points that people looked at, from `estimate_areas`.
 
     Returns
     -------
@@ -83,7 +87,7 @@ def write_report(
     path = place(path)
     text = render(
         title, cube, samples, scores, labels, problems, doubtful, facts or (), notes or (), recipe,
-        area,
+        area, areas,
     )  # fmt: skip
     with whole_file(path) as partial:
         partial.write_text(text, encoding="utf-8")
@@ -102,10 +106,16 @@ def render(
     notes: Sequence[str],
     recipe: Recipe | None = None,
     area: Any = None,
+    areas: Mapping[str, Any] | None = None,
 ) -> str:
     """The page as text; parameters as `write_report`."""
     scheme = _scheme(cube, samples, scores)
-    judged = _judged(scores, notes) if scores is not None and scores["scores"] else None
+    told, estimated = None, None
+    if scores is not None and scores["scores"]:
+        if numbers.is_number(scores):
+            estimated = numbers.judged_numbers(scores, notes)
+        else:
+            told = _judged(scores, notes)
     known = None
     if samples is not None and scheme is not None and source_names(samples):
         known = series(samples, scheme)
@@ -116,7 +126,9 @@ def render(
         summary=_summary(scores, cube, samples, facts),
         notes=list(notes),
         maps=drawn,
-        judged=judged,
+        judged=told,
+        numbers=estimated,
+        areas=judged.area_rows(areas),
         reference=accuracy.reference_rows((scores or {}).get("reference") or ()),
         titles=accuracy.TITLES,
         scheme=scheme,
@@ -136,6 +148,11 @@ def render(
     return page
 
 
+def _signed(value: float) -> str:
+    text = f"{value:+.3f}".replace("-", "−")
+    return "0.000" if text[1:] == "0.000" else text
+
+
 def _template() -> Any:
     env = Environment(
         loader=FileSystemLoader(_HERE),
@@ -147,9 +164,13 @@ def _template() -> Any:
     env.globals["css"] = Markup((_HERE / "page.css").read_text(encoding="utf-8"))
     env.globals["baseline"] = accuracy.BASELINE
     env.globals["bound"] = accuracy.BOUND
+    env.globals["mean"] = numbers.BASELINE
     env.filters |= {
+        "ends": judged.ends,
+        "number": numbers.number,
+        "two": lambda value: "–" if value is None else f"{value:.2f}",
         "three": lambda value: "–" if accuracy.known(value) is None else f"{value:.3f}",
-        "signed": lambda value: "–" if value is None else f"{value:+.3f}".replace("-", "−"),
+        "signed": lambda value: "–" if value is None else _signed(value),
         "percent": lambda value: "–" if value is None else f"{value:.1%}",
         "count": "{:,}".format,
         "area": lambda ha: "–" if ha != ha else f"{ha:,.2f}",
@@ -176,14 +197,29 @@ def _scheme(
 
 def _judged(scores: Mapping[str, Any], notes: Sequence[str]) -> dict[str, Any]:
     held = accuracy.hold_out(scores)
+    of_held, best = accuracy.of_split(scores, held), accuracy.best(scores)
+    sure = judged.calibration(of_held)
+    hiding = [*(scores.get("early") or ()), *(scores.get("without") or ())]
+    whole = hiding[0]["split"] if hiding else held
+    early = judged.early_rows(scores, accuracy.of_split(scores, whole))
     return {
         "split": accuracy.TITLES[str(held)],
         "is_hold_out": held != "random",
-        "best": accuracy.best(scores),
+        "best": best,
+        "intervals": judged.interval_words(of_held),
+        "leads": judged.leads(of_held),
+        "detail": judged.class_detail(best, scores["classes"]["names"]),
+        "calibration": sure,
+        "reliability": [(s["model"], reliability_chart(s)) for s in sure if s.get("reliability")],
+        "whole": accuracy.TITLES[str(whole)],
+        "early": early,
+        "early_chart": None if early is None else early_chart(early),
+        "without": judged.without_rows(scores),
+        "left_out": judged.left_out_rows(scores),
         "table": accuracy.split_table(scores),
         "optimism": accuracy.optimism_of_best(scores),
-        "models": [score["model"] for score in accuracy.of_split(scores, held)],
-        "scores": accuracy.of_split(scores, held),
+        "models": [score["model"] for score in of_held],
+        "scores": of_held,
         "classes": accuracy.class_rows(scores),
         "matrices": accuracy.matrices(scores),
         "remarks": [text for text in accuracy.remarks(scores) if text not in notes],
@@ -197,7 +233,9 @@ def _summary(
     facts: Sequence[tuple[str, Any]],
 ) -> dict[str, Any]:
     """The figures of the first line; None where one is not known."""
-    best = accuracy.best(scores) if scores is not None else None
+    best = None
+    if scores is not None:
+        best = numbers.best(scores) if numbers.is_number(scores) else accuracy.best(scores)
     starts = next(
         (pd.DatetimeIndex(data["time"].to_numpy())
          for data in (cube, samples) if data is not None and "time" in data.dims),

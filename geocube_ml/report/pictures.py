@@ -14,7 +14,14 @@ from numpy.typing import NDArray
 from geocube_ml.data.sources import is_static, source_names
 from geocube_ml.report.charts import range_chart, series_panel
 from geocube_ml.report.coarse import Place, coarse, pixel_counts, place_of
-from geocube_ml.report.maps import class_map, composite_map, confidence_map, is_wide
+from geocube_ml.report.maps import (
+    class_map,
+    composite_map,
+    confidence_map,
+    is_wide,
+    number_map,
+    written,
+)
 from geocube_ml.report.quantities import MANY_BANDS, Quantity, physical, quantities, units_of
 from geocube_ml.report.steps import step_name, step_word
 from geocube_ml.spec.labels import UNKNOWN, ClassScheme
@@ -55,6 +62,8 @@ class Maps:
     others: dict[str, Picture]
     """Of all further sources."""
     confidence: Picture | None
+    estimate: Picture | None
+    """In place of classes and confidence, where models estimate a number."""
 
 
 @dataclass(frozen=True)
@@ -67,7 +76,7 @@ class Series:
 
 
 def maps(cube: xr.Dataset, scheme: ClassScheme | None, clear: Mapping[str, pd.DataFrame]) -> Maps:
-    """Class map, composite and confidence: those that the cube has."""
+    """Class map and confidence, or the estimate, and the composite: those that the cube has."""
     place = place_of(cube)
     extent = (
         f"{place.left:,.0f} to {place.right:,.0f} east, {place.bottom:,.0f} to "
@@ -87,7 +96,8 @@ def maps(cube: xr.Dataset, scheme: ClassScheme | None, clear: Mapping[str, pd.Da
         for name in source_names(cube)
     }
     composite = seen.pop(lead) if lead is not None else None
-    return Maps(extent, is_wide(place), legend, drawn, composite, seen, confidence)
+    estimate = _estimate(cube["estimate"], place) if "estimate" in cube else None
+    return Maps(extent, is_wide(place), legend, drawn, composite, seen, confidence, estimate)
 
 
 def areas(mapped: xr.DataArray, scheme: ClassScheme, pixel_m2: float) -> Legend:
@@ -210,6 +220,27 @@ def _confidence(prob: xr.DataArray, place: Place) -> Picture:
         )
     return Picture(
         "Probability of the mapped class (0 to 1)", confidence_map(winning, place), caption
+    )
+
+
+def _estimate(estimate: xr.DataArray, place: Place) -> Picture:
+    values, units = coarse(estimate), str(estimate.attrs.get("units", ""))
+    known = values[np.isfinite(values)].astype(np.float64)
+    ends, caption = (0.0, 1.0), "No pixel is mapped."
+    if known.size:
+        low, high = (float(end) for end in np.percentile(known, (2, 98)))
+        ends = low, high if high > low else low + (abs(low) or 1.0)
+        span = ends[1] - ends[0]
+        mean, least, most = (
+            written(float(value), span) for value in (known.mean(), known.min(), known.max())
+        )
+        caption = (
+            f"Mean {mean}, from {least} to {most}{f' {units}' if units else ''}; the colours end "
+            "at the 2nd and the 98th percentile."
+        )
+    title = str(estimate.attrs.get("long_name", "estimate"))
+    return Picture(
+        f"{title} ({units})" if units else title, number_map(values, ends, place), caption
     )
 
 

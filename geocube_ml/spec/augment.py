@@ -40,5 +40,5 @@ class AugmentSpec(Spec):
     brightness: float = Field(3, ge=0)
     """Most that such a run adds to each band, in standard deviations of the band."""
 
-    seed: int = 0
+    seed: int = Field(0, ge=0)
     """With the epoch and the number of the batch it decides every draw."""

@@ -22,7 +22,7 @@ class DatasetSpec(Spec):
     """Least share of a chip's pixels that are labelled; any labelled pixel is enough by default."""
 
     licence: str = "proprietary"
-    """SPDX identifier (``CC-BY-4.0``) of what is written, or ``proprietary``."""
+    """SPDX identifier (``CC-BY-4.0``) of what is written, and of the models; or ``proprietary``."""
 
     title: str | None = None
     """Of the collection; the recipe's name by default."""

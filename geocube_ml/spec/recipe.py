@@ -10,27 +10,30 @@ from typing import Any, Literal, Self
 import yaml
 from pydantic import Field, field_validator, model_validator
 
-from geocube_ml.errors import MissingError, SpecError
+from geocube_ml.errors import MissingError, SpecError, listed
+from geocube_ml.spec.areas import AreasSpec
 from geocube_ml.spec.base import EXECUTION, Location, Spec
 from geocube_ml.spec.cluster import ClusterSpec
 from geocube_ml.spec.composite import CompositeSpec, MedianSpec
 from geocube_ml.spec.dataset import DatasetSpec
 from geocube_ml.spec.doctor import DoctorSpec
+from geocube_ml.spec.evaluate import EvaluateSpec
 from geocube_ml.spec.grid import GridSpec, StoreSpec
 from geocube_ml.spec.labels import LabelsSpec
-from geocube_ml.spec.models import EvaluateSpec, ModelSpec, PredictSpec
+from geocube_ml.spec.models import ModelSpec, PatchSpec, PredictSpec
 from geocube_ml.spec.period import PeriodSpec
 from geocube_ml.spec.samples import SamplesSpec
 from geocube_ml.spec.sensor import SensorSpec
 from geocube_ml.spec.simulate import SimSpec
 from geocube_ml.spec.source import SourceSpec
 from geocube_ml.spec.storage import StorageSpec
+from geocube_ml.spec.tune import TuneSpec
 
 _NAME = re.compile(r"^[A-Za-z_][\w-]*$")
 _TAKEN_VARIABLES = {
     "time", "y", "x", "spatial_ref", "label", "polygon", "class", "prob", "class_name", "block",
     "fold_block", "fold_polygon", "fold_random", "fold_group", "split", "sample", "weight", "doubt",
-    "label_layer",
+    "label_layer", "estimate", "dissimilarity", "applicable",
 }  # fmt: skip
 _TAKEN_MODELS = {"majority class", "best possible"}
 
@@ -84,11 +87,17 @@ class Recipe(Spec):
     predict: PredictSpec = PredictSpec()
     """What is written to the map."""
 
+    areas: AreasSpec = AreasSpec()
+    """How the map is checked by points that people look at."""
+
     doctor: DoctorSpec = DoctorSpec()
     """How doubtful labels are looked for."""
 
     dataset: DatasetSpec = DatasetSpec()
     """What a data set for others holds."""
+
+    tune: TuneSpec = TuneSpec()
+    """How better settings of the models are searched."""
 
     cluster: ClusterSpec = Field(ClusterSpec(), json_schema_extra=EXECUTION)
     """Where the work is done: ``threads`` of this process by default."""
@@ -159,6 +168,14 @@ class Recipe(Spec):
                 "polygons), or `labels`"
             )
         self._columns_are_kept()
+        self._estimates()
+        without = set(() if self.evaluate.without == "each" else self.evaluate.without)
+        if unknown := sorted(without - set(self.sources)):
+            raise ValueError(
+                f"evaluate.without names {listed(unknown)}, but the sources are "
+                f"{listed(list(self.sources))}"
+            )
+        self._tunes()
         model = self.predict.model
         if model is not None and model not in self.models:
             raise ValueError(f"predict.model is {model!r}, but models has {', '.join(self.models)}")
@@ -169,7 +186,8 @@ class Recipe(Spec):
         kept = {
             name for one in (self.labels.sources if self.labels else ()) for name in one.columns
         }
-        for split, field in (("group", "group_column"), ("split", "split_column")):
+        named = {"group": "group_column", "split": "split_column", "value": "value_column"}
+        for split, field in named.items():
             column = getattr(self.samples, field)
             if column is None and split in self.evaluate.splits:
                 raise ValueError(
@@ -182,6 +200,38 @@ class Recipe(Spec):
                     f"{', '.join(sorted(kept)) or 'no columns'}; add it to the `columns` of a "
                     "source of labels"
                 )
+
+    def _estimates(self) -> None:
+        """What is of classes alone has no place beside a number that models estimate."""
+        column = self.samples.value_column
+        if column is None:
+            return
+        of = f"samples.value_column is {column!r}, so that models estimate a number"
+        for field in ("reference", "bound"):
+            if getattr(self.evaluate, field) is not None:
+                raise ValueError(
+                    f"{of}, but evaluate.{field} is a raster of classes; remove one of the two"
+                )
+        patches = [name for name, spec in self.models.items() if isinstance(spec, PatchSpec)]
+        if patches:
+            raise ValueError(
+                f"{of}, but {listed(patches)} tell{'s' if len(patches) == 1 else ''} classes "
+                "apart; take models of series, such as tempcnn, or a forest"
+            )
+
+    def _tunes(self) -> None:
+        """What is searched are fields of models that are there, of series."""
+        for name in self.tune.models:
+            if name not in self.models:
+                raise ValueError(
+                    f"tune.models names {name!r}, but models has {', '.join(self.models)}"
+                )
+            if isinstance(self.models[name], PatchSpec):
+                raise ValueError(
+                    f"tune.models names {name!r}, which looks at what lies around a pixel; only "
+                    "models of series are tuned"
+                )
+            self.tune.space(name, self.models[name])
 
     def composite_of(self, name: str) -> CompositeSpec:
         """How a step of a source is made: as it says itself, its sensor, or the recipe."""

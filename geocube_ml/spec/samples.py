@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Literal, Self
 
-from pydantic import Field, model_validator
+from pydantic import Field, field_validator, model_validator
 
 from geocube_ml.spec.base import Spec
 
@@ -66,8 +66,27 @@ class SamplesSpec(Spec):
     """Column of the labels that says ``train``, ``validation`` or ``test``; one of a source's
     `columns`."""
 
+    value_column: str | None = None
+    """Column of the labels with a number (biomass, yield, height): models then estimate it, and
+    classes only say what is labelled; a file that has numbers and no class takes a `class_name` of
+    your own, such as ``plot``.  One of a source's `columns`.  Labels without a number are left out
+    and counted."""
+
+    value_units: str = ""
+    """Unit of that number, for the map and the report."""
+
     seed: int = 0
     """Of the draws and of the folds."""
+
+    @field_validator("value_units")
+    @classmethod
+    def _no_date(cls, units: str) -> str:
+        if " since " in units:
+            raise ValueError(
+                f"`value_units: {units}` is read as dates wherever CF is; write "
+                f"`{units.partition(' since ')[0]}`"
+            )
+        return units
 
     @model_validator(mode="after")
     def _one_number(self) -> Self:

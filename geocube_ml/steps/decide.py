@@ -19,6 +19,7 @@ from geocube_ml.store.cube import open_cube
 
 def inputs(job: Job) -> dict[str, Any]:
     """What was decided; of the labels the step itself looks whether they are as the doctor saw."""
+    job.needs_classes("decide")
     there = [path for path in tables(job) if path.exists()]
     if job.records.facts("doctor") is None or not there:
         raise MissingError(

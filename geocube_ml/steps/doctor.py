@@ -42,6 +42,7 @@ def tables(job: Job) -> tuple[Place, Place]:
 
 def inputs(job: Job) -> dict[str, Any]:
     """What decides which labels are doubtful."""
+    job.needs_classes("doctor")
     return {
         "doctor": job.recipe.doctor.result(),
         "labels": job.digest_of("labels"),

@@ -18,6 +18,7 @@ from geocube_ml.errors import InputError, MissingError, TilesFailed
 from geocube_ml.evaluate import (
     BOUND,
     FoldTask,
+    Found,
     HeldOut,
     fold_tasks,
     gather_scores,
@@ -32,7 +33,7 @@ from geocube_ml.models.bundle import ModelBundle
 from geocube_ml.raster import distrust, from_raster, read_onto
 from geocube_ml.spec.base import digest
 from geocube_ml.spec.labels import UNKNOWN, ClassScheme
-from geocube_ml.spec.models import ModelSpec
+from geocube_ml.spec.models import ModelSpec, PatchSpec
 from geocube_ml.spec.storage import StorageSpec
 from geocube_ml.steps.job import Job
 from geocube_ml.steps.samples import open_samples
@@ -56,8 +57,18 @@ def inputs(job: Job) -> dict[str, Any]:
 def plan(job: Job) -> list[str]:
     """What the step would do."""
     spec = job.recipe.evaluate
-    rasters = "; beside a raster that is true everywhere" if spec.reference else ""
-    return [f"splits: {', '.join(spec.splits)}{rasters}"]
+    parts = [f"splits: {', '.join(spec.splits)}"]
+    if spec.early:
+        after = (
+            "every step" if spec.early == "every" else f"{', '.join(map(str, spec.early))} steps"
+        )
+        parts.append(f"series cut after {after}")
+    if spec.without:
+        each = "each source" if spec.without == "each" else ", ".join(spec.without)
+        parts.append(f"without {each}")
+    if spec.reference:
+        parts.append("beside a raster that is true everywhere")
+    return ["; ".join(parts)]
 
 
 def run(job: Job) -> dict[str, Any]:
@@ -68,7 +79,7 @@ def run(job: Job) -> dict[str, Any]:
     trained = {name: ModelBundle.load(path).digest() for name, path in bundles.items()}
     key = digest([trained, job.digests["evaluate"]])
     tasks = fold_tasks(samples, recipe.models, spec, seed)
-    judge = FoldWork(job.samples_path, bundles, recipe.models, seed, key)
+    judge = FoldWork(job.samples_path, job.cube_path, bundles, recipe.models, seed, key)
     found = dict(_each(job, judge, tasks, lambda task: task.name))
     scores = gather_scores(samples, recipe.models, spec, found, seed=seed)
     if spec.reference:
@@ -110,17 +121,26 @@ class FoldWork:
     """Fits and judges one model on one fold."""
 
     samples: Place
+    cube: Place
+    """For models that look at what lies around a pixel."""
     bundles: Mapping[str, Place]
     models: Mapping[str, ModelSpec]
     seed: int
     key: str
     """Of the models: what is kept in a process must not be taken for another run's."""
 
-    def __call__(self, task: FoldTask, _: int) -> NDArray[np.int64]:
-        """(class, class) confusion."""
+    def __call__(self, task: FoldTask, _: int) -> Found:
+        """Sums over the rows of each group that is tested."""
         bundle = _bundle(self.bundles[task.model], self.key)
         samples = _samples(self.samples, self.key)
-        return judge_fold(task, samples, {task.model: bundle}, self.models, seed=self.seed)
+        cube = None
+        if isinstance(self.models[task.model], PatchSpec):
+            cube = _cube(self.cube, self.key)
+            if task.hides:
+                cube = cube.chunk()  # so that what is hidden is so when it is read
+        return judge_fold(
+            task, samples, {task.model: bundle}, self.models, seed=self.seed, cube=cube
+        )
 
 
 @dataclass(frozen=True)
@@ -155,12 +175,12 @@ class WindowWork:
         for raster in (self.reference, self.bound):
             if raster is not None:
                 _looked_at_anew(raster.href, self.key)
-        window = _cube(self.cube, self.key).isel(y=tile.y, x=tile.x)
+        cube = _cube(self.cube, self.key)
         here = self.geobox[tile.y, tile.x]
         bundles = {name: _bundle(path, self.key) for name, path in self.bundles.items()}
         reference = self.reference.read(here, self.storage)
         bound = self.bound.read(here, self.storage) if self.bound else None
-        return judge_window(window, self.held, bundles, reference, bound)
+        return judge_window(cube, tile.y, tile.x, self.held, bundles, reference, bound)
 
 
 @lru_cache(maxsize=8)
@@ -232,6 +252,8 @@ def _class_raster(job: Job, href: str, classes: ClassScheme) -> ClassRaster:
 
 
 def _headline(job: Job, scores: dict[str, Any]) -> dict[str, Any]:
+    if scores["quantity"] is not None:
+        return _errors(scores)
     found: dict[str, dict[str, float | None]] = {}
     for score in [*scores["scores"], *scores["reference"]]:
         found.setdefault(score["model"], {})[score["split"]] = score["macro_f1"]
@@ -239,3 +261,11 @@ def _headline(job: Job, scores: dict[str, Any]) -> dict[str, Any]:
     mapped = found[job.recipe.map_model].get("reference")
     share = round(mapped / best, 4) if best and mapped else None
     return {"macro_f1": found, "share_of_best": share, "notes": scores["notes"]}
+
+
+def _errors(scores: dict[str, Any]) -> dict[str, Any]:
+    """The headline of models that estimate a number."""
+    rmse: dict[str, dict[str, float | None]] = {}
+    for score in scores["scores"]:
+        rmse.setdefault(score["model"], {})[score["split"]] = score["rmse"]
+    return {"rmse": rmse, "quantity": scores["quantity"], "notes": scores["notes"]}

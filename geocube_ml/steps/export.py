@@ -22,20 +22,20 @@ def plan(job: Job) -> list[str]:
 
 
 def run(job: Job) -> dict[str, Any]:
-    """Write both files."""
-    cube = open_cube(job.cube_path)
-    for done, (name, path) in enumerate(zip(("class", "prob"), outputs(job), strict=True), 1):
+    """Write a file a variable of the map."""
+    cube, names = open_cube(job.cube_path), job.map_names
+    for done, (name, path) in enumerate(zip(names, outputs(job), strict=True), 1):
         to_cog(cube[name], path)
-        job.note(done, 2)
+        job.note(done, len(names))
     return {path.name: path.stat().st_size for path in outputs(job)}
 
 
 def outputs(job: Job) -> list[Place]:
     """What a finished step leaves."""
-    return [job.map_path, job.prob_path]
+    return [job.export_path(name) for name in job.map_names]
 
 
 def discard(job: Job) -> None:
-    """Remove both files."""
+    """Remove the files."""
     for path in outputs(job):
         remove(path)

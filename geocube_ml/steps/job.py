@@ -6,7 +6,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from importlib import import_module
-from typing import Any
+from typing import Any, Protocol
 
 import shapely
 from odc.geo.geom import Geometry
@@ -26,12 +26,19 @@ from geocube_ml.steps.records import Grows, Records
 from geocube_ml.steps.tiles import TileTask, TileWriter, Unit, Work, write_tiles
 from geocube_ml.store.cube import CubeStore
 
-Note = Callable[[int, int], None]
+
+class Note(Protocol):
+    """Told how much of a step is done, of how much, and what there is to say of it."""
+
+    def __call__(self, done: int, total: int, said: str = "") -> None:
+        """Show it."""
+
 
 _DOUBTS = ("labels_doubtful.csv", "labels_doubtful.gpkg", "labels_doubt.parquet")
+_OF_THE_MAP = ("map_sample.gpkg", "areas.json", "applicability.safetensors")
 
 
-def _silent(done: int, total: int) -> None:
+def _silent(done: int, total: int, said: str = "") -> None:
     """Say nothing."""
 
 
@@ -121,14 +128,29 @@ class Job:
         return self.out / "scores.json"
 
     @property
-    def map_path(self) -> Place:
-        """The map as a COG."""
-        return self.out / "export" / f"{self.recipe.name}_class.tif"
+    def map_names(self) -> tuple[str, ...]:
+        """Variables of the map: of classes, or of the number that models estimate."""
+        return ("class", "prob") if self.recipe.samples.value_column is None else ("estimate",)
 
-    @property
-    def prob_path(self) -> Place:
-        """The probabilities as a COG, one band a class."""
-        return self.out / "export" / f"{self.recipe.name}_prob.tif"
+    def needs_classes(self, step: str) -> None:
+        """Refuse a step that is of classes, where models estimate a number.
+
+        Raises
+        ------
+        SpecError
+            They do.
+        """
+        column = self.recipe.samples.value_column
+        if column is not None:
+            raise SpecError(
+                f"The step `{step}` is of classes, but models of {self.recipe.name} estimate the "
+                f"number {column!r} (`samples.value_column`). Leave the step out, or take a recipe "
+                "without `value_column`."
+            )
+
+    def export_path(self, name: str) -> Place:
+        """A variable of the map as a COG."""
+        return self.out / "export" / f"{self.recipe.name}_{name}.tif"
 
     @property
     def report_path(self) -> Place:
@@ -138,6 +160,10 @@ class Job:
     def model_path(self, name: str) -> Place:
         """The bundle of a model."""
         return self.out / "models" / name
+
+    def training_path(self, name: str) -> Place:
+        """Curves and checkpoints of a model."""
+        return self.out / "training" / name
 
     @property
     def labels(self) -> LabelsSpec:
@@ -281,7 +307,7 @@ class Job:
             return
         for path in (self.samples_path, self.losses_path, self.polygons_path, self.scores_path,
                      self.report_path, self.cube_path,
-                     *(self.out / name for name in _DOUBTS)):  # fmt: skip
+                     *(self.out / name for name in (*_DOUBTS, *_OF_THE_MAP))):  # fmt: skip
             discard(path.with_name(path.name + PARTIAL))
         for folder in ("items", "models", "export", "records", "runs"):
             sweep(self.out / folder)

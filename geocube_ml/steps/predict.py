@@ -1,7 +1,8 @@
-"""Step `predict`: the map becomes two variables of the cube."""
+"""Step `predict`: the map becomes variables of the cube."""
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import lru_cache
 from typing import Any
@@ -12,14 +13,22 @@ import xarray as xr
 from numpy.typing import NDArray
 from odc.geo.geobox import GeoBox
 
+from geocube_ml.evaluate.applicability import (
+    Applicability,
+    applicability_attrs,
+    below,
+    learn_applicability,
+)
 from geocube_ml.files import Place
+from geocube_ml.files import discard as remove
 from geocube_ml.grid import Grid, Tile
 from geocube_ml.kernels.scaling import PROB_NODATA
 from geocube_ml.kernels.scanline import inside
 from geocube_ml.models.bundle import ModelBundle
-from geocube_ml.predict import check_cube, map_attrs, predict_map
+from geocube_ml.predict import check_cube, estimate_attrs, map_attrs, predict_tile
 from geocube_ml.spec.labels import UNKNOWN
 from geocube_ml.steps.job import Job
+from geocube_ml.steps.samples import open_samples
 from geocube_ml.steps.tiles import Pixels
 from geocube_ml.store.coords import cube_coords, text_coord
 from geocube_ml.store.cube import Variable, open_cube
@@ -27,59 +36,121 @@ from geocube_ml.store.cube import Variable, open_cube
 
 def inputs(job: Job) -> dict[str, Any]:
     """What decides the map."""
-    return {
+    told = {
         "model": job.recipe.map_model,
         "cube": job.digest_of("cube"),
         "train": job.digest_of("train"),
         "area": job.area_result(),
     }
+    return told | ({"applicability": True} if job.recipe.predict.applicability else {})
 
 
 def plan(job: Job) -> list[str]:
     """What the step would do."""
-    return [f"the map of {job.recipe.map_model}: `class` and `prob`, {len(job.grid.tiles)} tiles"]
+    made = " and ".join(f"`{name}`" for name in _names(job))
+    return [f"the map of {job.recipe.map_model}: {made}, {len(job.grid.tiles)} tiles"]
 
 
 def run(job: Job) -> dict[str, Any]:
     """Write what is not written yet."""
     bundle = ModelBundle.load(job.model_path(job.recipe.map_model))
     check_cube(open_cube(job.cube_path, chunks=None), bundle)
-    names, shape = list(bundle.classes.names), job.grid.shape
-    attrs = map_attrs(bundle.classes)
     made_by = {
         "model": bundle.name,
         "model_digest": bundle.digest(),
         "cube_digest": job.digest_of("cube"),
         "recipe_digest": job.recipe.digest(),
     }
-    coords = {
-        **cube_coords(job.grid, (), {}),
-        "class_name": text_coord("class_name", names, "class"),
-    }
-    job.store.create(
-        [
-            Variable("class", ("y", "x"), shape, "uint8", UNKNOWN, {**attrs["class"], **made_by}),
-            Variable(
-                "prob", ("class_name", "y", "x"), (len(names), *shape), "uint8", PROB_NODATA,
-                {**attrs["prob"], **made_by},
-            ),
-        ],
-        coords,
-        job.digests["predict"],
-    )  # fmt: skip
+    coords = cube_coords(job.grid, (), {})
+    if bundle.quantity is None:
+        coords["class_name"] = text_coord("class_name", list(bundle.classes.names), "class")
+    variables = _variables(bundle, job.grid.shape, made_by)
+    known = None
+    if job.recipe.predict.applicability:
+        known = _known_path(job)
+        variables += _learnt(job, known, made_by["cube_digest"])
+    job.store.create(variables, coords, job.digests["predict"])
     work = PredictWork(
-        job.cube_path, job.model_path(job.recipe.map_model), bundle.fit.names,
-        job.recipe.store.chunk, bundle.digest(),
+        job.cube_path, job.model_path(job.recipe.map_model), job.recipe.store.chunk,
+        bundle.digest(), known,
     )  # fmt: skip
     job.workers.prepare("predict", work.prepare)
     pieces = Pieces(job.grid, job.area)
-    job.write_tiles("predict", lambda unit: PredictTile(work, pieces.of(unit.tile), len(names)))
+    blank = {one.name: np.full(one.shape[:-2], one.fill, one.dtype) for one in variables}
+    job.write_tiles("predict", lambda unit: PredictTile(work, pieces.of(unit.tile), blank))
+    counted = _classes(job, bundle) if bundle.quantity is None else _numbers(job, bundle.quantity)
+    return {"model": bundle.name, **counted, **(_applicable(job) if known else {})}
+
+
+def _learnt(job: Job, path: Place, cube_digest: str) -> list[Variable]:
+    """Write what pixels are compared with; the variables that say how far they are from it."""
+    learnt = learn_applicability(open_samples(job), seed=job.recipe.samples.seed)
+    learnt.save(path)
+    attrs = applicability_attrs(learnt.known.threshold)
+    kinds: tuple[tuple[str, str, float], ...] = (
+        ("dissimilarity", "float32", np.nan), ("applicable", "uint8", UNKNOWN),
+    )  # fmt: skip
+    return [
+        Variable(name, ("y", "x"), job.grid.shape, dtype, nodata,
+                 {**attrs[name], "cube_digest": cube_digest})
+        for name, dtype, nodata in kinds
+    ]  # fmt: skip
+
+
+def _applicable(job: Job) -> dict[str, int]:
+    """Pixels in and outside of the area of applicability."""
+    count = np.bincount(open_cube(job.cube_path)["applicable"].values.ravel(), minlength=256)
+    return {"applicable": int(count[1]), "not_applicable": int(count[0])}
+
+
+def _known_path(job: Job) -> Place:
+    """What pixels are compared with."""
+    return job.out / "applicability.safetensors"
+
+
+def _names(job: Job) -> tuple[str, ...]:
+    """Variables that the step writes."""
+    more = ("dissimilarity", "applicable") if job.recipe.predict.applicability else ()
+    return (*job.map_names, *more)
+
+
+def _variables(
+    bundle: ModelBundle, shape: tuple[int, int], made_by: Mapping[str, str]
+) -> list[Variable]:
+    """What the step writes."""
+    if bundle.quantity is not None:
+        said = {**estimate_attrs(bundle.quantity), **made_by}
+        return [Variable("estimate", ("y", "x"), shape, "float32", np.nan, said)]
+    attrs, n_class = map_attrs(bundle.classes), len(bundle.classes.names)
+    return [
+        Variable("class", ("y", "x"), shape, "uint8", UNKNOWN, {**attrs["class"], **made_by}),
+        Variable(
+            "prob", ("class_name", "y", "x"), (n_class, *shape), "uint8", PROB_NODATA,
+            {**attrs["prob"], **made_by},
+        ),
+    ]  # fmt: skip
+
+
+def _classes(job: Job, bundle: ModelBundle) -> dict[str, Any]:
+    """Pixels of each class."""
     count = np.bincount(open_cube(job.cube_path)["class"].values.ravel(), minlength=256)
+    names = enumerate(bundle.classes.names)
     return {
-        "model": bundle.name,
-        "pixels": {name: int(count[code]) for code, name in enumerate(names)},
+        "pixels": {name: int(count[code]) for code, name in names},
         "unknown": int(count[UNKNOWN]),
     }
+
+
+def _numbers(job: Job, quantity: Mapping[str, str]) -> dict[str, Any]:
+    """Mean, least and greatest of the map, and pixels that were observed."""
+    estimate = open_cube(job.cube_path)["estimate"]
+    counted = xr.Dataset({
+        "n": estimate.count(),
+        "mean": estimate.mean(dtype=np.float64), "min": estimate.min(), "max": estimate.max(),
+    }).compute()  # fmt: skip
+    n = int(counted["n"])
+    found = {name: float(counted[name]) if n else None for name in ("mean", "min", "max")}
+    return {**quantity, **found, "pixels": n, "unknown": int(estimate.size) - n}
 
 
 class Pieces:
@@ -139,20 +210,21 @@ class PredictTile:
 
     work: PredictWork
     piece: Piece | None
-    n_class: int
+    blank: Mapping[str, NDArray[Any]]
+    """Variable to what a pixel without data holds, along the axes before y and x."""
 
     def __call__(self, tile: Tile, last: bool) -> Pixels:
-        """Map and probabilities of a tile; nodata outside the area."""
+        """The map of a tile; nodata outside the area."""
         if self.piece is None:
             return self.work(tile, last)
         inside = self.piece.inside()
-        mapped = np.full(inside.shape, UNKNOWN, np.uint8)
-        prob = np.full((self.n_class, *inside.shape), PROB_NODATA, np.uint8)
-        if inside.any():
-            found = self.work(tile, last).values
-            mapped[inside] = found["class"][inside]
-            prob[:, inside] = found["prob"][:, inside]
-        return Pixels({"class": mapped, "prob": prob})
+        found = self.work(tile, last).values if inside.any() else {}
+        cut = {}
+        for name, nodata in self.blank.items():
+            cut[name] = np.tile(nodata[..., None, None], inside.shape)
+            if found:
+                cut[name][..., inside] = found[name][..., inside]
+        return Pixels(cut)
 
 
 @dataclass(frozen=True)
@@ -161,37 +233,42 @@ class PredictWork:
 
     cube: Place
     bundle: Place
-    sources: tuple[str, ...]
-    """Variables that the model needs."""
     chunk: int
     digest: str
     """Of the model: what is kept in a process must not be taken for another's."""
+    known: Place | None = None
+    """What pixels are compared with, for the area of applicability."""
 
     def prepare(self) -> None:
         """Load the bundle before the first tile comes."""
         _opened(self)
 
     def __call__(self, tile: Tile, last: bool) -> Pixels:  # noqa: ARG002
-        """Map and probabilities of a tile."""
-        cube, bundle = _opened(self)
-        # whole shards in one read each; then the same blocks as the lazy map has
-        window = cube[list(self.sources)].isel(y=tile.y, x=tile.x).load()
-        blocks = window.chunk(y=self.chunk, x=self.chunk)
-        found = predict_map(blocks, bundle).compute(scheduler="synchronous")
-        return Pixels({"class": found["class"].values, "prob": found["prob"].values})
+        """The map of a tile."""
+        cube, bundle, learnt = _opened(self)
+        # whole shards in one read; then blocks as the lazy map has them
+        found = predict_tile(cube, bundle, tile.y, tile.x, self.chunk)
+        if learnt is not None:
+            window = cube[list(learnt.fit.names)].isel(y=tile.y, x=tile.x).load()
+            index = learnt.of_block({name: window[name].values for name in learnt.fit.names})
+            found["dissimilarity"] = index
+            found["applicable"] = below(index, learnt.known.threshold)
+        return Pixels(found)
 
 
 @lru_cache(maxsize=2)
-def _opened(work: PredictWork) -> tuple[xr.Dataset, ModelBundle]:
-    """The cube, not in dask chunks, and the bundle."""
-    return open_cube(work.cube, chunks=None), ModelBundle.load(work.bundle)
+def _opened(work: PredictWork) -> tuple[xr.Dataset, ModelBundle, Applicability | None]:
+    """The cube, not in dask chunks, the bundle, and what pixels are compared with."""
+    learnt = None if work.known is None else Applicability.load(work.known)
+    return open_cube(work.cube, chunks=None), ModelBundle.load(work.bundle), learnt
 
 
 def outputs(job: Job) -> list[Place]:
     """What a finished step leaves."""
-    return [job.cube_path / name / "zarr.json" for name in ("class", "prob")]
+    return [job.cube_path / name / "zarr.json" for name in _names(job)]
 
 
 def discard(job: Job) -> None:
     """Remove the map."""
-    job.store.remove(["class", "prob", "class_name"])
+    job.store.remove(["class", "prob", "class_name", "estimate", "dissimilarity", "applicable"])
+    remove(_known_path(job))

@@ -40,18 +40,19 @@ class Reporter:
         if self._console.is_terminal:
             self._bar = Progress(
                 TextColumn("{task.description:9}"), BarColumn(), MofNCompleteColumn(),
-                TimeElapsedColumn(), console=self._console, transient=True,
+                TimeElapsedColumn(), TextColumn("{task.fields[said]}"),
+                console=self._console, transient=True,
             )  # fmt: skip
             self._bar.start()
-            self._bar.add_task(step, total=None)
+            self._bar.add_task(step, total=None, said="")
 
-    def note(self, done: int, total: int) -> None:
-        """So much of the step is done."""
+    def note(self, done: int, total: int, said: str = "") -> None:
+        """So much of the step is done, and what there is to say of it."""
         if self._bar is not None:
-            self._bar.update(self._bar.task_ids[0], completed=done, total=total)
+            self._bar.update(self._bar.task_ids[0], completed=done, total=total, said=said)
         elif time.monotonic() - self._said > _QUIET:
             self._said = time.monotonic()
-            self.say(f"{self._step} {done} of {total}")
+            self.say(f"{self._step} {done} of {total}{said and f': {said}'}")
 
     def stop(self) -> None:
         """The step ended, well or not."""

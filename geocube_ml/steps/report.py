@@ -12,6 +12,7 @@ from geocube_ml.files import Place, local_copy, read_json
 from geocube_ml.files import discard as remove
 from geocube_ml.report.page import write_report
 from geocube_ml.report.price import price_rows
+from geocube_ml.spec.base import digest
 from geocube_ml.steps.job import Job
 from geocube_ml.steps.samples import open_samples
 from geocube_ml.store.cube import open_cube
@@ -48,6 +49,7 @@ def run(job: Job) -> dict[str, Any]:
         notes=_notes(job, scores),
         recipe=job.recipe,
         area=job.area,
+        areas=_areas(job),
     )
     return {"bytes": job.report_path.stat().st_size}
 
@@ -86,6 +88,19 @@ def _doubtful(job: Job) -> pd.DataFrame | None:
     if not done or inputs.get("samples") != job.digest_of("samples"):
         return None
     return _table(job.out / "labels_doubtful.csv")
+
+
+def _areas(job: Job) -> dict[str, Any] | None:
+    """Areas by points that people looked at; None if nobody did, or at those of another map."""
+    inputs = job.records.begun("areas") or {}
+    sampled = job.records.begun("sample-map") or {}
+    done = job.records.facts("areas") is not None
+    if not done or sampled.get("predict") != job.digest_of("predict"):
+        return None
+    if inputs.get("sample-map") != digest(sampled):
+        return None
+    found: dict[str, Any] = read_json(job.out / "areas.json")
+    return found
 
 
 def _facts(job: Job) -> list[tuple[str, str]]:

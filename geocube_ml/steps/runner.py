@@ -27,11 +27,9 @@ from geocube_ml.errors import (
     InputError,
     MissingError,
     SpecError,
-    StorageError,
     chain,
 )
 from geocube_ml.files import (
-    LOCK,
     Place,
     alone,
     discard,
@@ -48,12 +46,12 @@ from geocube_ml.steps import ASKED_FOR, NAMES, module_of
 from geocube_ml.steps.job import Job
 from geocube_ml.steps.progress import Reporter
 from geocube_ml.steps.records import Grows
+from geocube_ml.steps.settle import settle_in, settle_out
 from geocube_ml.steps.summary import summary
 
 _SOFTWARE = ("geocube-ml", "numpy", "xarray", "dask", "zarr", "rasterio", "torch", "scikit-learn")
 _NO_ROOM = (errno.ENOSPC, errno.EDQUOT)
 _WRONG = (InputError, MissingError, SpecError)  # of what a user gave
-_CACHE_MB = 128
 _SOME_ROOM = 1_000_000  # bytes; GDAL says only that a write failed
 
 
@@ -72,9 +70,9 @@ def run_recipe(
     ----------
     recipe : Recipe
     steps : sequence of str
-        Some of ``cube labels samples train evaluate predict export report doctor decide
-        export-dataset``; all up to ``report`` by default, or ``cube`` alone for a recipe without
-        labels.
+        Some of ``cube labels samples train evaluate predict export report``, which are the
+        default, or ``cube`` alone for a recipe without labels; and, where they are named, ``tune
+        sample-map areas doctor decide export-dataset export-model``.
     dry_run : bool
         Print the plan and write nothing.
     redo : bool
@@ -111,7 +109,7 @@ def run_recipe(
                 open_cluster(recipe.cluster, client) as workers,
             ):
                 job.check_lease, job.crew = check, workers
-                workers.prepare("folder and GDAL", partial(_settle_in, job.out), _settle_out)
+                workers.prepare("folder and GDAL", partial(settle_in, job.out), settle_out)
                 _run(job, chosen, redo, reporter)
     except FullDisk as error:
         raise FullDisk(_full(job, error)) from error
@@ -189,40 +187,6 @@ def _left_anything(job: Job, name: str, step: ModuleType) -> bool:
     pins = [job.pin_path(source) for source in job.recipe.sources]
     results = [path for path in step.outputs(job) if path not in pins]
     return any(path.exists() for path in results) or bool(names(job.records.tiles(name)))
-
-
-_CACHE = "GDAL_CACHEMAX"
-
-
-def _settle_in(out: Place) -> None:
-    """What each process that works on tiles does first.
-
-    Raises
-    ------
-    InputError
-        It does not see the run's folder: what it writes would be lost.
-    """
-    forget_clients()  # as the keys of a worker may be others by now
-    try:
-        seen = (out / LOCK).exists()
-    except Exception as error:
-        why = storage_error(error, out) or redacted(str(error))
-        raise StorageError(
-            f"Process {os.getpid()} of {platform.node()}, which works on tiles, does not reach "
-            f"the run's folder. {why}"
-        ) from None
-    if not seen:
-        raise InputError(
-            f"{platform.node()} does not see {out}. Take an `out:` that all workers reach: an "
-            "object store (s3://bucket/prefix), or a disk that they share."
-        )
-    # GDAL takes a twentieth of the memory, in each process; a tile reads each block once
-    os.environ.setdefault(_CACHE, f"{_CACHE_MB}")
-
-
-def _settle_out() -> None:
-    if os.environ.get(_CACHE) == f"{_CACHE_MB}":
-        del os.environ[_CACHE]
 
 
 def _is_done(job: Job, name: str, step: ModuleType, inputs: dict[str, Any]) -> bool:

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from typing import Any
+
 from geocube_ml.export.dataset.chips import LOST
 from geocube_ml.steps.job import Job
 
@@ -10,20 +13,26 @@ _SHOWN = 5  # doubtful labels
 
 def summary(job: Job, chosen: list[str]) -> list[str]:
     """Lines on the steps that were asked for."""
+    what = "variable" if len(job.map_names) == 1 else "variables"
     made = {
         "cube": ("cube", job.cube_path),
         "labels": ("labels lost", job.losses_path),
         "samples": ("samples", job.samples_path),
         "train": ("models", job.out / "models"),
         "evaluate": ("accuracy", job.scores_path),
-        "predict": ("map", f"{job.cube_path}, variables class and prob"),
-        "export": ("GeoTIFF", job.map_path),
+        "predict": ("map", f"{job.cube_path}, {what} {' and '.join(job.map_names)}"),
+        "export": ("GeoTIFF", job.export_path(job.map_names[0])),
         "report": ("report", job.report_path),
         "doctor": ("doubtful", job.out / "labels_doubtful.csv"),
         "decide": ("decided", job.out / "labels_doubtful.csv"),
         "export-dataset": ("data set", job.out / "dataset"),
+        "export-model": ("models", job.out / "export" / "models"),
+        "tune": ("tuning", job.out / "tuning"),
     }
     lines = ["", *_figures(job), *_doubts(job, chosen), *_dataset(job, chosen)]
+    lines += _tuning(job, chosen)
+    if (found := job.records.facts("export-model")) and "export-model" in chosen:
+        lines += [f"note: {note}" for note in found["notes"]]
     lines += [f"{made[name][0]:12} {made[name][1]}" for name in chosen]
     return [*lines, f"{'run records':12} {job.out / 'runs'}"]
 
@@ -46,8 +55,8 @@ def _figures(job: Job) -> list[str]:
         lines += [f"  {one['samples']} left out: {why}"
                   for why, one in samples["left_out"].items()]  # fmt: skip
     if found := job.records.facts("evaluate"):
-        lines += ["", *_accuracy(found["macro_f1"])]
-        if share := found["share_of_best"]:
+        lines += ["", *_accuracy(found)]
+        if share := found.get("share_of_best"):
             lines.append(f"{job.recipe.map_model} reaches {share:.1%} of the best possible")
         lines += [f"note: {note}" for note in found["notes"]]
     return [*lines, ""] if lines else []
@@ -94,17 +103,38 @@ def _dataset(job: Job, chosen: list[str]) -> list[str]:
     return [*lines, ""]
 
 
-def _accuracy(macro_f1: dict[str, dict[str, float | None]]) -> list[str]:
-    """A line a model, a column a split."""
-    found = {split for row in macro_f1.values() for split in row}
-    order = ("split", "block", "group", "polygon", "random", "reference")
-    splits = [split for split in order if split in found]
-    head = f"{'macro-F1':16}" + "".join(f"{split:>11}" for split in splits)
+def _tuning(job: Job, chosen: list[str]) -> list[str]:
+    """The best of each search beside the recipe's own setting."""
+    if "tune" not in chosen:
+        return []
+    lines = []
+    for name, one in (job.records.facts("tune") or {}).items():
+        figure = "RMSE" if one["best"] < 0 else "macro-F1"
+        best, own = abs(one["best"]), abs(one["own"])
+        lines.append(
+            f"{name}: {figure} {best:.4f} after {one['trials']} trials, {own:.4f} by the recipe "
+            f"({best - own:+.4f})"
+        )
+        lines += [f"  {field}: {value}" for field, value in one["settings"].items()]
+    return [*lines, "the recipe stays as it is; copy what you like from there", ""]
+
+
+def _accuracy(found: Mapping[str, Any]) -> list[str]:
+    """A line a model, a column a split: macro-F1, or the RMSE of numbers in their unit."""
+    number = "rmse" in found
+    figures: dict[str, dict[str, float | None]] = found["rmse" if number else "macro_f1"]
+    there = {split for row in figures.values() for split in row}
+    order = ("split", "block", "blocks", "group", "polygon", "random", "reference")
+    splits = [split for split in order if split in there]
+    title = f"RMSE {found['quantity']['units']}".rstrip() if number else "macro-F1"
+    head = f"{title:16}" + "".join(f"{split:>11}" for split in splits)
     return [head] + [
-        f"{model:16}" + "".join(f"{_shown(row.get(split)):>11}" for split in splits)
-        for model, row in macro_f1.items()
+        f"{model:16}" + "".join(f"{_shown(row.get(split), number):>11}" for split in splits)
+        for model, row in figures.items()
     ]
 
 
-def _shown(value: float | None) -> str:
-    return "-" if value is None else f"{value:.3f}"
+def _shown(value: float | None, number: bool) -> str:
+    if value is None:
+        return "-"
+    return f"{value:.4g}" if number else f"{value:.3f}"

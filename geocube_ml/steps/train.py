@@ -6,12 +6,15 @@ from dataclasses import dataclass
 from typing import Any
 
 from geocube_ml.data.table import read_samples
-from geocube_ml.files import Place, names, read_json
+from geocube_ml.files import Place, names, read_json, write_json
 from geocube_ml.files import discard as remove
 from geocube_ml.models.bundle import ModelBundle
-from geocube_ml.spec.models import ModelSpec
+from geocube_ml.spec.models import ModelSpec, PatchSpec, TableSpec
 from geocube_ml.steps.job import Job, Note
+from geocube_ml.store.cube import open_cube
 from geocube_ml.train import train_model
+from geocube_ml.train.checkpoint import checkpoint_path
+from geocube_ml.train.curves import described
 
 
 def inputs(job: Job) -> dict[str, Any]:
@@ -33,8 +36,8 @@ def run(job: Job) -> dict[str, Any]:
     for name, spec in job.recipe.models.items():
         if not _is_fitted(job, name):
             fit = FitWork(
-                job.samples_path, job.model_path(name), name, spec, job.digests["train"],
-                job.threads,
+                job.samples_path, job.cube_path, job.model_path(name), job.training_path(name),
+                name, spec, job.digests["train"], job.recipe.dataset.licence, job.threads,
             )  # fmt: skip
             job.workers.once(fit, gpu=True, here={"note": job.note})
         facts[name] = ModelBundle.load(job.model_path(name)).facts
@@ -46,18 +49,45 @@ class FitWork:
     """Fits one model and keeps it as a bundle, wherever there is a GPU."""
 
     samples: Place
+    cube: Place
     bundle: Place
+    folder: Place
+    """Where the course of the training is kept."""
     name: str
     spec: ModelSpec
     digest: str
+    licence: str
     threads: int
 
     def __call__(self, note: Note | None = None) -> None:
-        """Fit; `note` is told how many epochs are done."""
-        samples = read_samples(self.samples)
-        bundle = train_model(samples, self.spec, name=self.name, workers=self.threads, note=note)
+        """Fit; `note` is told how many epochs are done, and how good the model is."""
+        spec = self.spec
+        epochs, members = (0, 0) if isinstance(spec, TableSpec) else (spec.epochs, spec.members)
+
+        def watch(member: int, said: dict[str, Any]) -> None:
+            if note is not None:
+                note(member * epochs + said["epoch"], members * epochs, described(said))
+
+        if members:
+            _anew(self.folder, self.digest)
+        bundle = train_model(
+            read_samples(self.samples), spec, name=self.name,
+            cube=open_cube(self.cube, chunks=None) if isinstance(spec, PatchSpec) else None,
+            workers=self.threads, folder=self.folder if members else None, watch=watch,
+        )  # fmt: skip
         bundle.facts["digest"] = self.digest
+        bundle.facts["licence"] = self.licence
         bundle.save(self.bundle)
+        for member in range(members):
+            remove(checkpoint_path(self.folder, member))  # the bundle has the weights
+
+
+def _anew(folder: Place, digest: str) -> None:
+    """Remove what is left of a training that was of something else."""
+    said = folder / "begun.json"
+    if said.exists() and read_json(said) != {"digest": digest}:
+        remove(folder)
+    write_json(said, {"digest": digest})
 
 
 def _is_fitted(job: Job, name: str) -> bool:
@@ -72,6 +102,7 @@ def outputs(job: Job) -> list[Place]:
 
 
 def discard(job: Job) -> None:
-    """Remove the models."""
-    for name in names(job.out / "models"):  # one by one: each is whole by its own bundle.json
-        remove(job.out / "models" / name)
+    """Remove the models, and how they were trained."""
+    for folder in ("models", "training"):
+        for name in names(job.out / folder):  # one by one: each is whole by its own bundle.json
+            remove(job.out / folder / name)

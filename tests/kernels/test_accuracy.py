@@ -10,6 +10,7 @@ from sklearn import metrics
 from geocube_ml.kernels.accuracy import (
     confusion,
     f1_by_class,
+    figures,
     kappa,
     macro_f1,
     overall_accuracy,
@@ -78,3 +79,27 @@ def test_scores_are_the_same_however_many_pixels(times):
     assert kappa(matrix) == pytest.approx(0.4)
     assert overall_accuracy(matrix) == pytest.approx(0.7)
     assert macro_f1(matrix) == pytest.approx((40 / 55 + 30 / 45) / 2)
+
+
+@given(pairs())
+def test_further_figures_are_scikit_learns(pair):
+    reference, mapped = pair
+    said = figures(confusion(reference, mapped, N_CLASS))
+    known = {"labels": range(N_CLASS), "average": None, "zero_division": np.nan}
+    np.testing.assert_allclose(said["users"], metrics.precision_score(*pair, **known))
+    np.testing.assert_allclose(said["producers"], metrics.recall_score(*pair, **known))
+    both = np.union1d(reference, mapped)
+    iou = metrics.jaccard_score(*pair, labels=both, average=None, zero_division=0)
+    np.testing.assert_allclose(said["iou"][both], iou)
+    present = np.unique(reference)
+    recall = metrics.recall_score(*pair, labels=present, average="macro", zero_division=0)
+    assert said["balanced"] == pytest.approx(recall)
+
+
+def test_many_matrices_at_once_are_as_each_by_itself():
+    many = np.random.default_rng(0).integers(0, 9, (3, 2, 4, 4))
+    many[0, 0, 2] = 0
+    said = figures(many)
+    for at in np.ndindex(3, 2):
+        for key, value in figures(many[at]).items():
+            np.testing.assert_allclose(said[key][at], value)

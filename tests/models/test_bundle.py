@@ -1,12 +1,11 @@
 from __future__ import annotations
 
 import dataclasses
+import hashlib
 import json
-import zipfile
 
 import numpy as np
 import pytest
-import skops.io
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from safetensors.numpy import load_file, save_file
@@ -15,9 +14,11 @@ from geocube_ml.errors import GridMismatch, InputError, MissingError
 from geocube_ml.kernels.scaling import to_physical
 from geocube_ml.models.bundle import ModelBundle
 from geocube_ml.models.fit import Fit, FitSource
-from geocube_ml.models.forest import fit_forest
 from geocube_ml.models.layout import Layout
-from geocube_ml.models.network import fit_network
+from geocube_ml.models.target import Target
+from geocube_ml.spec.base import digest
+from geocube_ml.spec.models import FusionSpec, TempCNNSpec
+from geocube_ml.train import fit_model
 from tests.seasons import NAMES, scheme
 
 from .conftest import QUICK, TREES
@@ -65,6 +66,8 @@ def make_every(shape=(7, 11), seed=0):
 
 class Wary:
     """Answers with the number of observed months, and refuses series without any."""
+
+    spec, halo, target = TempCNNSpec(), 0, Target(N)
 
     def predict_proba(self, series):
         seen = ~np.isnan(series)
@@ -163,6 +166,8 @@ def test_a_block_may_be_cut_anywhere(bundle, row, col):
 class Told:
     """Keeps what it is asked."""
 
+    spec, halo, target = TempCNNSpec(), 0, Target(N)
+
     def __init__(self):
         self.asked = []
 
@@ -198,20 +203,16 @@ def test_static_sources_alone_are_one_step():
     np.testing.assert_allclose(told.asked[0], want, rtol=1e-6)
 
 
-@pytest.mark.parametrize("kind", ["network", "forest"])
+@pytest.mark.parametrize("spec", [QUICK, TREES], ids=["network", "forest"])
 @pytest.mark.parametrize("fit", [EVERY, STILL], ids=["three", "still"])
-def test_bundles_of_several_sources_come_back_and_answer_alike(kind, fit, tmp_path):
+def test_bundles_of_several_sources_come_back_and_answer_alike(spec, fit, tmp_path):
     rng = np.random.default_rng(0)
     counts = {
         s.name: rng.integers(1, 900, (60, len(s.bands)) if s.static else (60, 6, len(s.bands)))
         for s in fit.sources
     }
     x, label = fit.stacked(counts), np.arange(60) % N
-    if kind == "forest":
-        classifier = fit_forest(TREES, x, label, N, layout=fit.layout)
-    else:
-        held = np.zeros(60, bool)
-        classifier = fit_network(QUICK, x, label, N, validation=held, layout=fit.layout)
+    classifier = fit_model(spec, x, label, N, layout=fit.layout).model
     bundle = bundle_of(classifier, fit)
     prob = bundle.predict_proba(counts)
     np.testing.assert_allclose(prob.sum(axis=1), 1, rtol=1e-5)
@@ -251,9 +252,9 @@ def test_memory_does_not_grow_with_the_block(monkeypatch):
 
 
 def test_a_model_of_one_series_has_the_layout_of_one():
-    assert FIT.layout == Layout((3,))
-    assert EVERY.layout == Layout((2, 3), (1,))
-    assert (STILL.layout, STILL.n_step) == (Layout((), (1, 3)), 1)
+    assert FIT.layout == Layout((3,), names=("s2",))
+    assert EVERY.layout == Layout((2, 3), (1,), ("s1", "s2", "dem"))
+    assert (STILL.layout, STILL.n_step) == (Layout((), (1, 3), ("dem", "s2")), 1)
     assert EVERY.layout.n_feature(6) == 5 * 6 + 1
 
 
@@ -326,8 +327,10 @@ def test_a_bundle_comes_back_bit_by_bit(bundle, tmp_path):
     np.testing.assert_array_equal(back.predict_block(counts), bundle.predict_block(counts))
     assert (back.name, back.fit, back.classes) == ("mine", bundle.fit, bundle.classes)
     assert back.facts == bundle.facts
-    assert back.classifier.spec == bundle.classifier.spec
-    assert getattr(back.classifier, "history", None) == getattr(bundle.classifier, "history", None)
+    assert back.model.spec == bundle.model.spec
+    assert back.model.said() == bundle.model.said()
+    assert back.digest() == bundle.digest()
+    assert back.temperature == bundle.temperature
 
     back.save(tmp_path / "again")
     for path in (tmp_path / "model").glob("*.[js][sa]*"):
@@ -344,17 +347,9 @@ def test_nan_as_nodata_comes_back(network, tmp_path):
 def test_nothing_on_disk_is_a_pickle(bundle, tmp_path):
     bundle.save(tmp_path)
     files = sorted(tmp_path.iterdir())
-    assert {p.name for p in files} <= {"bundle.json", "weights.safetensors", "forest.skops"}
-    assert len(files) == 2
+    assert [p.name for p in files] == ["bundle.json", "weights.safetensors"]
     for path in files:
         assert not path.read_bytes().startswith(b"\x80")
-    for path in tmp_path.glob("*.skops"):
-        with zipfile.ZipFile(path) as archive:
-            for name in archive.namelist():
-                assert name.endswith((".json", ".npy")), name
-                if name.endswith(".npy"):
-                    with archive.open(name) as file:
-                        np.load(file, allow_pickle=False)
 
 
 def test_saving_replaces_an_older_bundle(network, forest, tmp_path):
@@ -400,18 +395,20 @@ def test_damage_is_named_with_the_next_step(bundle, tmp_path, which, left):
         ModelBundle.load(tmp_path)
 
 
-@pytest.mark.parametrize("key", ["name", "spec", "fit", "classes", "facts"])
-@pytest.mark.parametrize("change", ["left out", "null"])
-def test_a_description_without_a_part_is_refused(bundle, tmp_path, key, change):
-    if change == "null" and key in ("name", "facts"):
-        return
+def rewrite(folder, change):
+    """Change a description as one who knows how its digest is made."""
+    said = json.loads((folder / "bundle.json").read_text())
+    del said["digest"]
+    change(said)
+    weights = (folder / "weights.safetensors").read_bytes()
+    said["weights"] = hashlib.sha256(weights).hexdigest()
+    (folder / "bundle.json").write_text(json.dumps({**said, "digest": digest(said)}))
+
+
+@pytest.mark.parametrize("key", ["name", "spec", "fit", "classes", "facts", "target", "learnt"])
+def test_a_description_without_a_part_is_refused(bundle, tmp_path, key):
     bundle.save(tmp_path)
-    said = json.loads((tmp_path / "bundle.json").read_text())
-    if change == "null":
-        said[key] = None
-    else:
-        del said[key]
-    (tmp_path / "bundle.json").write_text(json.dumps(said))
+    rewrite(tmp_path, lambda said: said.pop(key))
     with pytest.raises(InputError, match="--redo train"):
         ModelBundle.load(tmp_path)
 
@@ -425,19 +422,44 @@ def test_a_description_without_a_part_is_refused(bundle, tmp_path, key, change):
         ("fit", "sources", []),
         ("fit", "steps", ["10-01", "11-01", "12-01"]),
         ("classes", "names", ["one"]),
+        ("target", "n_class", 3),
         ("spec", "kind", "oracle"),
+        ("spec", "kind", "unet"),
     ],
 )
 def test_weights_that_do_not_fit_their_description_are_refused(bundle, tmp_path, part, key, value):
     bundle.save(tmp_path)
-    said = json.loads((tmp_path / "bundle.json").read_text())
-    said[part][key] = value
-    (tmp_path / "bundle.json").write_text(json.dumps(said))
+    rewrite(tmp_path, lambda said: said[part].update({key: value}))
     with pytest.raises(InputError, match="damaged"):
         ModelBundle.load(tmp_path)
 
 
-@pytest.mark.parametrize("found", [1, 3])
+def test_an_edited_description_is_refused(bundle, tmp_path):
+    """A band of another name would be taken for the one that was trained on."""
+    bundle.save(tmp_path)
+    path = tmp_path / "bundle.json"
+    path.write_text(path.read_text().replace('"b0"', '"b9"'))
+    with pytest.raises(InputError, match=r"damaged.*the digest: \w{16} in the file, \w{16} by"):
+        ModelBundle.load(tmp_path)
+
+
+def test_weights_of_another_model_are_refused(network, forest, tmp_path):
+    bundle_of(network).save(tmp_path / "one")
+    bundle_of(forest).save(tmp_path / "other")
+    (tmp_path / "other/weights.safetensors").replace(tmp_path / "one/weights.safetensors")
+    with pytest.raises(InputError, match="the weights: "):
+        ModelBundle.load(tmp_path / "one")
+
+
+@pytest.mark.parametrize("temperature", [0, -1, "warm"])
+def test_a_temperature_that_is_none_is_refused(forest, tmp_path, temperature):
+    bundle_of(forest).save(tmp_path)
+    rewrite(tmp_path, lambda said: said.update(temperature=temperature))
+    with pytest.raises(InputError, match="damaged"):
+        ModelBundle.load(tmp_path)
+
+
+@pytest.mark.parametrize("found", [1, 2, 4])
 def test_a_bundle_of_another_version_is_refused(bundle, tmp_path, found):
     bundle.save(tmp_path)
     said = json.loads((tmp_path / "bundle.json").read_text())
@@ -447,32 +469,73 @@ def test_a_bundle_of_another_version_is_refused(bundle, tmp_path, found):
     else:
         said["format"] = found
     (tmp_path / "bundle.json").write_text(json.dumps(said))
-    with pytest.raises(InputError, match=rf"its format is {found}, this one reads 2.*--redo train"):
+    with pytest.raises(InputError, match=rf"its format is {found}, this one reads 3.*--redo train"):
         ModelBundle.load(tmp_path)
 
 
-def test_weights_of_another_shape_are_refused(network, tmp_path):
+@pytest.mark.parametrize(
+    ("name", "says"), [("0.head.bias", r"head\.bias"), ("mean", "scaling's bands")]
+)
+def test_weights_of_another_shape_are_refused(network, tmp_path, name, says):
     bundle_of(network).save(tmp_path)
     path = tmp_path / "weights.safetensors"
     tensors = load_file(path)
-    tensors["head.5.bias"] = tensors["head.5.bias"][:-1].copy()
+    tensors[name] = tensors[name][:-1].copy()
     save_file(tensors, path)
-    with pytest.raises(InputError, match=r"head\.5\.bias"):
+    rewrite(tmp_path, lambda _said: None)
+    with pytest.raises(InputError, match=says):
         ModelBundle.load(tmp_path)
 
 
-def test_a_scaling_of_other_bands_is_refused(network, tmp_path):
-    bundle_of(network).save(tmp_path)
-    said = json.loads((tmp_path / "bundle.json").read_text())
-    said["scaling"] = {"mean": [0.2], "std": [0.1]}
-    (tmp_path / "bundle.json").write_text(json.dumps(said))
-    with pytest.raises(InputError, match="scaling's bands"):
-        ModelBundle.load(tmp_path)
+# --- how sure it is
 
 
-@pytest.mark.parametrize("other", [{"a": 1}, print])
-def test_another_object_in_the_forests_place_is_refused(forest, tmp_path, other):
-    bundle_of(forest).save(tmp_path)
-    skops.io.dump(other, tmp_path / "forest.skops")
-    with pytest.raises(InputError, match="damaged"):
-        ModelBundle.load(tmp_path)
+def test_probabilities_are_softened_by_the_temperature(bundle):
+    counts = {"s2": np.moveaxis(make_counts().reshape(6, 3, -1), 2, 0)}
+    warm = dataclasses.replace(bundle, temperature=3.0)
+    raw, soft = warm.predict_proba(counts, calibrated=False), warm.predict_proba(counts)
+    np.testing.assert_array_equal(raw, bundle.predict_proba(counts))
+    known = ~np.isnan(raw[:, 0])
+    most = raw[known].argmax(axis=1)[:, None]
+    right, left = (np.take_along_axis(prob[known], most, axis=1) for prob in (raw, soft))
+    assert (left <= right + 1e-6).all()
+    assert left.mean() < right.mean() - 0.02
+    assert (left[:, 0] >= soft[known].max(axis=1) - 1e-6).all()
+    assert warm.digest() != bundle.digest()
+
+
+# --- cubes without a source
+
+
+@pytest.fixture(scope="module")
+def fused(series):
+    """A network of two series that was trained with some taken away."""
+    x, label = series
+    both = np.concatenate([x[:, :, :2], x], axis=2)
+    spec = FusionSpec(encoder={"kind": "tempcnn", "width": 4}, epochs=1, batch=32)
+    fit = Fit(sources=(S1, S2), steps=STEPS)
+    model = fit_model(spec, both, label, N, layout=fit.layout).model
+    return ModelBundle("mine", model, fit, scheme())
+
+
+def test_a_source_that_is_not_there_is_missing(fused):
+    every = make_every()
+    del every["dem"]
+    gone = {**every, "s1": np.full_like(every["s1"], np.nan)}
+    alone = fused.predict_block({"s2": every["s2"]})
+    np.testing.assert_array_equal(alone, fused.predict_block(gone))
+    assert not np.array_equal(alone, fused.predict_block(every))
+
+
+def test_a_tolerant_model_accepts_a_cube_without_a_source(fused):
+    assert fused.tolerant
+    fused.fit.check(FIT, tolerant=True)
+    with pytest.raises(InputError, match="needs the source 's1'"):
+        fused.fit.check(FIT)
+    still = Fit(sources=(DEM,))
+    with pytest.raises(InputError, match="needs the source 's1'"):
+        fused.fit.check(still, tolerant=True)
+
+
+def test_other_models_are_not(bundle):
+    assert not bundle.tolerant

@@ -149,7 +149,7 @@ def test_a_missing_key_is_named(refused, place):
         (
             "models.big",
             {"trees": 5},
-            "models.big: the kind 'big' is not one of 'tempcnn', 'forest'",
+            "models.big: the kind 'big' is not one of 'tempcnn', 'tempcnn-attention', 'ltae'",
         ),
         ("models.big", 5, "models.big: Input should be a valid dictionary"),
         ("models", [1], "models: Input should be a valid dictionary"),

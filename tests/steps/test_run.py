@@ -21,7 +21,7 @@ import yaml
 from geocube_ml.cluster import cores
 from geocube_ml.errors import InputError
 from geocube_ml.run import main
-from geocube_ml.steps import runner
+from geocube_ml.steps import settle
 from geocube_ml.store.cube import open_cube
 from tests.servers.process import wait_until
 from tests.steps.conftest import stamps, tree
@@ -341,16 +341,16 @@ def test_the_written_cube_equals_the_lazy_one(finished, tmp_path):
 
 def test_a_worker_that_does_not_see_the_folder_is_refused(tmp_path, monkeypatch):
     with pytest.raises(InputError, match=r"does not see .*out\. Take an `out:` that all workers"):
-        runner._settle_in(tmp_path / "out")
+        settle.settle_in(tmp_path / "out")
     monkeypatch.delenv("GDAL_CACHEMAX", raising=False)
     (tmp_path / "run.lock").touch()
-    runner._settle_in(tmp_path)
+    settle.settle_in(tmp_path)
     assert os.environ["GDAL_CACHEMAX"] == "128"
-    runner._settle_out()
+    settle.settle_out()
     assert "GDAL_CACHEMAX" not in os.environ
     monkeypatch.setenv("GDAL_CACHEMAX", "512")  # a user's own choice is left
-    runner._settle_in(tmp_path)
-    runner._settle_out()
+    settle.settle_in(tmp_path)
+    settle.settle_out()
     assert os.environ["GDAL_CACHEMAX"] == "512"
 
 

@@ -8,9 +8,10 @@ from geocube_ml.data.samples import gather_samples
 from geocube_ml.errors import InputError
 from geocube_ml.models.fit import Fit, FitSource
 from geocube_ml.models.network import one_thread
-from geocube_ml.spec.models import ForestSpec, TempCNNSpec
+from geocube_ml.spec.models import ForestSpec, TempCNNSpec, UNetSpec
 from geocube_ml.spec.samples import SamplesSpec
 from geocube_ml.train import train_model
+from geocube_ml.train.samples import choose_rows
 from tests.seasons import NAMES, add_radar, add_terrain, fit_of, make_cube, make_still, scheme
 
 NET = TempCNNSpec(width=8, epochs=2, batch=64)
@@ -31,9 +32,12 @@ def samples():
     return gather_samples(make_cube(), SamplesSpec(block_m=100))
 
 
-def assert_same(a, b, samples):
+def assert_same(a, b, samples, calibrated=True):
     counts = counts_of(samples)
-    np.testing.assert_array_equal(a.predict_proba(counts), b.predict_proba(counts))
+    np.testing.assert_array_equal(
+        a.predict_proba(counts, calibrated=calibrated),
+        b.predict_proba(counts, calibrated=calibrated),
+    )
 
 
 def counts_of(samples):
@@ -90,22 +94,14 @@ def test_a_bundle_says_what_it_was_trained_on(samples, spec):
     assert (bundle.facts["n_validation"] == 0) == (spec.kind == "forest")
 
 
-def validation_of(samples, monkeypatch, **more):
-    """Rows that the network is told to hold out, within those that it is given."""
-    seen = []
-
-    def fit(spec, series, label, n_class, *, validation, **_):
-        seen.append((label, validation))
-        raise KeyboardInterrupt
-
-    monkeypatch.setattr("geocube_ml.train.fit_network", fit)
-    with pytest.raises(KeyboardInterrupt):
-        train_model(samples, NET, **more)
-    return seen[0]
+def validation_of(samples, **more):
+    """Labels of the rows that a network is given, and which of these are held out."""
+    chosen = choose_rows(samples, NET, **more)
+    return samples["label"].values[chosen.rows], chosen.held[chosen.rows]
 
 
-def test_validation_takes_whole_blocks(samples, monkeypatch):
-    label, held = validation_of(samples, monkeypatch)
+def test_validation_takes_whole_blocks(samples):
+    label, held = validation_of(samples)
     used = samples.sel(sample=samples["fold_block"].values != 0)
     np.testing.assert_array_equal(label, used["label"].values)
     block, polygon = used["block"].values, used["polygon"].values
@@ -115,21 +111,21 @@ def test_validation_takes_whole_blocks(samples, monkeypatch):
     assert set(label[~held]) == set(range(len(NAMES)))
 
 
-def test_no_validation_with_fewer_than_seven_blocks(samples, monkeypatch):
+def test_no_validation_with_fewer_than_seven_blocks(samples):
     six = samples.copy()
     six["block"] = samples["block"] * 0 + np.arange(samples.sizes["sample"]) % 6
-    assert not validation_of(six, monkeypatch)[1].any()
+    assert not validation_of(six)[1].any()
 
 
-def test_no_validation_where_a_class_lies_in_one_of_its_blocks(samples, monkeypatch):
+def test_no_validation_where_a_class_lies_in_one_of_its_blocks(samples):
     lone = samples.copy(deep=True)
     label, block = lone["label"].values, lone["block"].values
     label[label == 3] = 2
-    _, held = validation_of(lone, monkeypatch, lenient=True)
+    _, held = validation_of(lone, lenient=True)
     used = np.flatnonzero(lone["fold_block"].values != 0)
     one = block == block[used[held]][0]
     label[one & (lone["fold_block"].values != 0)] = 3
-    held = validation_of(lone, monkeypatch)[1]
+    held = validation_of(lone)[1]
     assert set(label[used][~held]) == {0, 1, 2, 3}
 
 
@@ -155,7 +151,19 @@ def test_a_class_without_a_training_row(samples, spec):
     prob = train_model(gone, spec, lenient=True).predict_proba(counts_of(gone))
     assert prob.shape[1] == len(NAMES)
     if spec.kind == "forest":
-        assert (prob[:, 2] == 0).all()
+        assert (prob[:, 2] < 1e-3).all()
+
+
+def test_one_class_alone_is_refused(samples):
+    one = samples.sel(sample=samples["label"].values == 0).copy()
+    one["label"].attrs.update(scheme(NAMES[:1]).attrs())
+    with pytest.raises(InputError, match="There is one class only, winter wheat"):
+        train_model(one, NET)
+
+
+def test_patches_need_the_cube(samples):
+    with pytest.raises(InputError, match=r"unet looks at what lies around.*`cube=`"):
+        train_model(samples, UNetSpec())
 
 
 @SPECS
@@ -262,10 +270,13 @@ def given_split(samples):
 @SPECS
 def test_a_given_split_decides_what_is_trained_on(samples, spec):
     given = given_split(samples)
-    says = ["train"] if spec.kind == "forest" else ["train", "validation"]
-    used = np.isin(given["split"].values, says)
+    used = np.isin(given["split"].values, ["train", "validation"])
     bundle = train_model(given, spec)
     assert_same(bundle, train_model(altered(given, ~used), spec), samples)
+    if spec.kind == "forest":  # all that the validation rows decide is how sure it is
+        other = train_model(altered(given, given["split"].values != "train"), spec)
+        assert_same(bundle, other, samples, calibrated=False)
+        assert other.temperature != bundle.temperature
     assert bundle.facts["n_train"] == (given["split"].values == "train").sum()
     assert bundle.facts["n_train"] + bundle.facts["n_validation"] == used.sum()
     near = given.assign_attrs(gap_m=25.0)
@@ -273,8 +284,8 @@ def test_a_given_split_decides_what_is_trained_on(samples, spec):
     assert 0 < kept == trained_on(near).sum() < bundle.facts["n_train"]
 
 
-def test_a_given_split_says_when_to_stop(samples, monkeypatch):
+def test_a_given_split_says_when_to_stop(samples):
     given = given_split(samples)
-    _, held = validation_of(given, monkeypatch)
+    _, held = validation_of(given)
     used = given["split"].values[np.isin(given["split"].values, ["train", "validation"])]
     np.testing.assert_array_equal(held, used == "validation")

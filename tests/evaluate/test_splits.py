@@ -20,8 +20,9 @@ from geocube_ml.evaluate import (
 from geocube_ml.kernels.sampling import blocks
 from geocube_ml.models.bundle import ModelBundle
 from geocube_ml.models.network import one_thread
+from geocube_ml.spec.evaluate import EvaluateSpec
 from geocube_ml.spec.labels import UNKNOWN
-from geocube_ml.spec.models import EvaluateSpec, ForestSpec, TempCNNSpec
+from geocube_ml.spec.models import ForestSpec, TempCNNSpec
 from geocube_ml.spec.samples import SamplesSpec
 from geocube_ml.train import train_model
 from tests.seasons import (
@@ -73,6 +74,8 @@ def said(samples, bundles):
 class Sharp:
     """Answers with the class whose curve is nearest."""
 
+    halo = 0
+
     def predict_proba(self, series):
         want = 1e-4 * curves(np.arange(N), series.shape[1], series.shape[2], N)
         far = np.nanmean((series[:, None] - want) ** 2, axis=(2, 3))
@@ -122,7 +125,7 @@ def test_the_block_split_fits_nothing(samples, monkeypatch):
     def refuse(*_, **__):
         raise AssertionError("a model was fitted")
 
-    monkeypatch.setattr("geocube_ml.evaluate.splits.train_model", refuse)
+    monkeypatch.setattr("geocube_ml.evaluate.tasks.train_model", refuse)
     got = evaluate_models(samples, {"a": sharp()}, {"a": TREES}, EvaluateSpec(splits=("block",)))
     assert score_of(got, "a", "block")["overall"] > 0.95
 
@@ -143,7 +146,7 @@ def spied(monkeypatch):
         fitted.append(options["rows"])
         return train_model(samples, spec, **options)
 
-    monkeypatch.setattr("geocube_ml.evaluate.splits.train_model", fit)
+    monkeypatch.setattr("geocube_ml.evaluate.tasks.train_model", fit)
     return fitted
 
 

@@ -1,0 +1,1 @@
+"""Models of tables, as arrays that need no library to answer."""
