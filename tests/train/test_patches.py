@@ -202,6 +202,20 @@ def test_the_seed_decides(cube, samples, trained):
     assert other.digest() != trained.digest()
 
 
+def test_a_training_that_was_stopped_goes_on_to_the_same_weights(cube, samples, trained, tmp_path):
+    def stop(member, said):
+        raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        train_model(samples, UNET, cube=cube, folder=tmp_path, watch=stop)
+    told = []
+    again = train_model(
+        samples, UNET, cube=cube, folder=tmp_path, watch=lambda _, said: told.append(said["epoch"])
+    )
+    assert told == [2]
+    assert_same_weights(again, trained)
+
+
 def test_scaling_is_learnt_on_training_rows_alone(cube, samples, trained):
     chosen = choose_rows(samples, UNET)
     rows = chosen.rows & ~chosen.held
