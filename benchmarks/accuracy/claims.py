@@ -218,7 +218,7 @@ def draw(claims: dict[str, Any], path: Path) -> None:
     from matplotlib import pyplot as plt
 
     figure, panels = plt.subplots(1, 3, figsize=(14, 4.6), layout="constrained")
-    colours = dict(zip(MODELS, ("#1f6fb4", "#d1495b", "#4f8f4f"), strict=True))
+    colours = dict(zip(MODELS, ("#1f6fb4", "#d1495b", "#4f8f4f"), strict=False))
     for model in MODELS:
         for cloudy in (False, True):
             line = [one for one in claims["few"]

@@ -168,11 +168,17 @@ def write_page(results: Results, path: Path) -> None:
 
 def page(results: Results) -> str:
     """The part of ``docs/accuracy.md`` that is made of figures, as Markdown."""
-    machine, seconds = results["machine"], sum(results["seconds"].values())
+    machine = results["machine"]
+    seconds = sum(
+        said["seconds_a_fit"] * split["folds"] * split["seeds"]
+        for of_set in results["sets"].values()
+        for split in of_set["splits"].values()
+        for said in split["models"].values()
+    )
     software = ", ".join(f"{name} {number}" for name, number in results["versions"].items())
     measured_on = (
         f"Measured on {results['when'][:10]} with {machine['cores']} cores ({machine['cpu']}), "
-        f"{software}; {seconds / 60:.0f} minutes in all."
+        f"{software}; the fits took {seconds / 60:.0f} minutes of processor time."
     )
     parts = [measured_on]
     for parent in parents_of(results):
@@ -185,8 +191,8 @@ def page(results: Results) -> str:
         )
         drawn = ", ".join(sorted({one["interval_by"] for one in of}))
         parts.append(
-            f"### {parent}\n\n{FIGURES[of[0]['figure']].capitalize()}, 95 % interval drawn over "
-            f"{drawn}. {said[0].upper() + said[1:]}.\n\n{_markdown(heading, lines)}"
+            f"### {parent}\n\n{_sentence(FIGURES[of[0]['figure']])}, 95 % interval drawn over "
+            f"{drawn}. {_sentence(said)}.\n\n{_markdown(heading, lines)}"
         )
         ahead = _ahead(results, parent)
         if ahead:
@@ -220,6 +226,10 @@ def _ahead(results: Results, parent: str) -> str:
 def _markdown(heading: list[str], lines: list[list[str]]) -> str:
     rows = [heading, ["---"] * len(heading), *lines]
     return "\n".join("| " + " | ".join(row) + " |" for row in rows)
+
+
+def _sentence(text: str) -> str:
+    return text[0].upper() + text[1:]
 
 
 def _counted(n: int, what: str) -> str:

@@ -81,7 +81,7 @@ def fit_network(
         torch.manual_seed(seed)
         network = make().to(device)
         optimizer = torch.optim.AdamW(
-            network.parameters(), lr=spec.learning_rate, weight_decay=spec.weight_decay
+            network.parameters(), lr=spec.learning_rate, weight_decay=spec.weight_decay, fused=True
         )
         course = checkpoint.restore(network, optimizer) if checkpoint else Course()
         for epoch in range(len(course.history), spec.epochs):
