@@ -52,7 +52,8 @@ class Applicability:
         Returns
         -------
         (n,) float32
-            0: as a training row; NaN where no series has an observation.
+            0: the same as a training row that is kept (all, unless there are more than `most` of
+            `learn_applicability`); NaN where no series has an observation.
         """
         n = len(counts[self.fit.names[0]])
         index, seen = np.full(n, np.nan, np.float32), np.zeros(n, bool)
@@ -133,14 +134,15 @@ def learn_applicability(
     samples : xarray.Dataset
         From `gather_samples`.
     rows : (sample,) bool, optional
-        That the model was trained on; those of `train_model` by default.
+        That the model was trained on; by default those that are not held out and weigh more than
+        0, as of `train_model`.
     folds : str
         Variable of the table: the index of a training row, from which the threshold follows, is its
         distance to rows of other folds.
     weight : (feature,) floats, optional
         How important each column of `Layout.flat` is to the model; all alike by default.
     most : int
-        Rows that are kept, drawn at random.
+        Rows that are kept, drawn at random, one of each fold at least.
     seed : int
 
     Returns
@@ -158,7 +160,7 @@ def learn_applicability(
     that a cloud makes no pixel special; a band that was never observed at a place counts as the
     mean of training.  See `geocube_ml.kernels.applicability`.
     """
-    used = trained_on(samples) if rows is None else rows
+    used = _trained_on(samples) if rows is None else rows
     fit = Fit.model_validate(described(samples))
     at = np.flatnonzero(used)
     counts = {name: samples[name].values for name in fit.names}
@@ -175,6 +177,12 @@ def learn_applicability(
             "more samples, smaller blocks (`samples.block_m`), or other folds."
         ) from error
     return Applicability(fit, known)
+
+
+def _trained_on(samples: xr.Dataset) -> NDArray[np.bool_]:
+    """Rows of 0 weight teach a model nothing."""
+    used = trained_on(samples)
+    return used & (samples["weight"].values > 0) if "weight" in samples else used
 
 
 def applicability_map(cube: xr.Dataset, learnt: Applicability) -> xr.Dataset:

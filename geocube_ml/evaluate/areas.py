@@ -69,6 +69,8 @@ def estimate_areas(
             f"No point of {listed(blind)} was looked at, so that nothing is known of its area. "
             "Look at two points of each at least."
         )
+    pairs = np.unique(np.stack([stratum, mapped, reference]), axis=1)[0]
+    alike = np.bincount(pairs, minlength=len(strata)) == 1
     found = estimate(stratum, mapped, reference, size, len(names), count)
     counts = np.zeros((len(names), len(names)), np.int64)
     np.add.at(counts, (mapped, reference), count.astype(np.int64))
@@ -82,7 +84,7 @@ def estimate_areas(
         "proportions": found.proportions.round(8).tolist(),
         "overall": _told(found.overall, (), z),
         "areas": list(_by_class(found, names, strata, size, counts, z)),
-        "notes": _notes(strata, points),
+        "notes": _notes(strata, points, alike, strata == names and bool((stratum == mapped).all())),
     }
 
 
@@ -134,7 +136,7 @@ def _by_class(
 ) -> Any:
     total = float(size.sum())
     for code, name in enumerate(names):
-        share = _told(found.area, code, z, most=np.inf)
+        share = _told(found.area, code, z)
         yield {
             "class": name,
             "mapped": float(size[strata.index(name)]) if name in strata else None,
@@ -148,22 +150,28 @@ def _by_class(
         }  # fmt: skip
 
 
-def _told(found: Estimate, at: Any, z: float, most: float = 1.0) -> dict[str, Any] | None:
-    """A value, its standard error and its interval, which ends where the quantity does."""
+def _told(found: Estimate, at: Any, z: float) -> dict[str, Any] | None:
+    """A share, its standard error and its interval, which ends at 0 and 1."""
     value, error = round(float(found.value[at]), 10), round(float(found.error[at]), 10)
     if np.isnan(value):
         return None
     if np.isnan(error):
         return {"value": value, "error": None, "low": None, "high": None}
-    low, high = max(value - z * error, 0.0), min(value + z * error, most)
+    low, high = max(value - z * error, 0.0), min(value + z * error, 1.0)
     return {"value": value, "error": error, "low": low, "high": high}
 
 
-def _notes(strata: list[str], points: Any) -> list[str]:
+def _notes(strata: list[str], points: Any, alike: Any, are_classes: bool) -> list[str]:
     notes = []
-    for name, n in zip(strata, points.astype(int), strict=True):
+    but = ", but of the user's accuracy of other classes" if are_classes else ""
+    for name, n, same in zip(strata, points.astype(int), alike, strict=True):
         if n == 1:
-            notes.append(f"one point of {name} only: no standard error can be told")
+            notes.append(f"one point of {name} only: no standard error can be told{but}")
         elif 0 < n < _FEW:
             notes.append(f"only {n} points of {name} (fewer than {_FEW}); its intervals are rough")
+        if n > 1 and same:
+            notes.append(
+                f"all {n} points of {name} agree: an error of 0 says that nothing else was seen "
+                "there, not that there is nothing"
+            )
     return notes

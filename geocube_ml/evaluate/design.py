@@ -13,6 +13,7 @@ import xarray as xr
 from numpy.typing import NDArray
 
 from geocube_ml.errors import InputError, listed
+from geocube_ml.evaluate.hectares import pixel_hectares
 from geocube_ml.spec.areas import Allocation, AreasSpec
 from geocube_ml.spec.labels import UNKNOWN, ClassScheme
 
@@ -23,6 +24,7 @@ FILLED = ("reference", "certainty", "remark")
 """Columns that people fill in: the class that they see, how sure they are, and what else."""
 
 _FEWEST = 2  # points of a stratum: one has no variance
+_CELLS = 128  # of a map's longer side: within one, pixels are as large as in its middle
 _DEFAULT = AreasSpec()
 Note = Callable[[int, int], None]
 
@@ -167,6 +169,19 @@ def count_map(mapped: xr.DataArray) -> NDArray[np.int64]:
     return np.asarray(np.sum(counts, axis=0), np.int64)
 
 
+def class_hectares(mapped: xr.DataArray) -> dict[str, float]:
+    """Class to its hectares on a map, on the ellipsoid; a band of rows is read at a time.
+
+    Parameters
+    ----------
+    mapped : xarray.DataArray
+        ``class`` (y, x) uint8 of a cube, in any CRS.
+    """
+    names = ClassScheme.from_attrs(mapped.attrs).names
+    _, hectares = _counted(mapped, len(names))
+    return dict(zip(names, hectares.tolist(), strict=True))
+
+
 def draw_points(
     mapped: xr.DataArray, design: Design, *, seed: int = 0, note: Note | None = None
 ) -> gpd.GeoDataFrame:
@@ -190,9 +205,15 @@ def draw_points(
         ``stratum`` (class of the map), ``stratum_points``, ``stratum_ha``, ``map_ha`` (of all
         strata), ``weight`` (hectares that a point stands for); and ``reference``, ``certainty``,
         ``remark``, empty, for the one who looks.
+
+    Notes
+    -----
+    Hectares are those on the ellipsoid.  Points are drawn among pixels: where the pixels of one
+    class differ much in size (Mercator over many degrees), what is seen at its points is their
+    share of its pixels, not of its area.
     """
     n_class, rng = len(design.names), np.random.default_rng(seed)
-    per_row = np.concatenate([_by_row(values, n_class) for _, values in _bands(mapped)])
+    per_row, hectares = _counted(mapped, n_class)
     ends = np.cumsum(per_row, axis=0)
     ranks = [
         np.sort(rng.choice(int(total), int(n), replace=False)) if n else np.zeros(0, np.int64)
@@ -219,15 +240,18 @@ def draw_points(
     drawn = np.concatenate(found)
     drawn = drawn[np.lexsort(drawn.T[::-1])]  # else their order would be that of the bands
     drawn = rng.permutation(drawn)  # by their classes one would know what is mapped
-    return _table(mapped, design, drawn)
+    return _table(mapped, design, hectares, drawn)
 
 
-def _table(mapped: xr.DataArray, design: Design, drawn: NDArray[np.int64]) -> gpd.GeoDataFrame:
+def _table(
+    mapped: xr.DataArray,
+    design: Design,
+    hectares: NDArray[np.float64],
+    drawn: NDArray[np.int64],
+) -> gpd.GeoDataFrame:
     row, col, code = drawn.T
-    geobox = mapped.odc.geobox
-    hectares = abs(geobox.resolution.x * geobox.resolution.y) / 1e4 * design.pixels
     x, y = mapped["x"].values[col], mapped["y"].values[row]
-    places = gpd.GeoSeries(shapely.points(x, y), crs=str(geobox.crs))
+    places = gpd.GeoSeries(shapely.points(x, y), crs=str(mapped.odc.geobox.crs))
     lonlat = places.to_crs("EPSG:4326")
     points = design.points[code]
     return gpd.GeoDataFrame(
@@ -256,6 +280,29 @@ def _bands(mapped: xr.DataArray, *, read: bool = True) -> Iterator[tuple[int, ND
     for top in range(0, mapped.sizes["y"], high):
         rows = mapped.isel(y=slice(top, top + high))
         yield top, rows.values if read else np.empty(0, np.uint8)
+
+
+def _counted(mapped: xr.DataArray, n_class: int) -> tuple[NDArray[np.int64], NDArray[np.float64]]:
+    """(row, class) pixels, and (class,) hectares."""
+    rows, cols = mapped.shape
+    edge = -(-max(rows, cols) // _CELLS)
+    starts = np.arange(0, rows, edge), np.arange(0, cols, edge)
+    cells = np.zeros((len(starts[0]), len(starts[1]), n_class), np.int64)
+    per_row = np.zeros((rows, n_class), np.int64)
+    for top, values in _bands(mapped):
+        here = np.arange(top, top + len(values))
+        for at in starts[1]:
+            own = _by_row(values[:, at : at + edge], n_class)
+            per_row[here] += own
+            np.add.at(cells[:, at // edge], here // edge, own)
+    middles = [
+        np.add.reduceat(mapped[name].values.astype(np.float64), first) / np.diff([*first, n])
+        for name, first, n in zip(("y", "x"), starts, mapped.shape, strict=True)
+    ]
+    box = mapped.odc.geobox
+    pixel = box.resolution.x, box.resolution.y
+    each = pixel_hectares(middles[1], middles[0], pixel, str(box.crs))
+    return per_row, np.einsum("yxc,yx->c", cells, each)
 
 
 def _by_row(values: NDArray[np.uint8], n_class: int) -> NDArray[np.int64]:

@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 from geocube_ml.data.folds import (
     HOLDOUT,
     NO_FOLD,
+    NONE,
     TEST,
     TRAIN,
     held_out,
@@ -21,7 +22,7 @@ from geocube_ml.data.folds import (
 )
 from geocube_ml.errors import InputError
 from geocube_ml.kernels.bootstrap import FEWEST
-from geocube_ml.spec.evaluate import Split
+from geocube_ml.spec.evaluate import EvaluateSpec, Split
 
 Fold = tuple[NDArray[np.bool_], NDArray[np.bool_]]  # training rows, test rows
 
@@ -61,6 +62,14 @@ def as_they_are(samples: xr.Dataset) -> Split:
     return "split" if is_given(samples) else "block"
 
 
+def splits_of(samples: xr.Dataset, spec: EvaluateSpec) -> tuple[Split, ...]:
+    """The splits that a spec names, or the usual ones."""
+    if spec.splits is not None:
+        return spec.splits
+    group: tuple[Split, ...] = ("group",) if "fold_group" in samples else ()
+    return (as_they_are(samples), "polygon", "random", *group)
+
+
 def folds_of(samples: xr.Dataset, split: str, seed: int) -> Iterator[Fold]:
     """The folds of a split.
 
@@ -83,7 +92,8 @@ def folds_of(samples: xr.Dataset, split: str, seed: int) -> Iterator[Fold]:
         _need(samples, "fold_group", "group_column")
         group = samples["fold_group"].values
         for k in np.unique(group[group != NO_FOLD]):
-            yield (group != k) & (group != NO_FOLD), group == k
+            codes = np.where(group == NO_FOLD, NONE, np.where(group == k, TEST, TRAIN))
+            yield with_gap(samples, codes.astype(np.uint8)) == TRAIN, group == k
     elif split == "random":
         # as many test rows as the spatial hold-out has, so that only the kind of split differs
         test = np.zeros(len(block), bool)

@@ -10,7 +10,7 @@ import numpy as np
 import xarray as xr
 
 from geocube_ml.data.folds import NO_FOLD
-from geocube_ml.evaluate.folds import Fold, Groups, as_they_are, folds_of, groups_of
+from geocube_ml.evaluate.folds import Fold, Groups, as_they_are, folds_of, groups_of, splits_of
 from geocube_ml.evaluate.notes import notes_of
 from geocube_ml.evaluate.numbers import (
     MEAN,
@@ -42,15 +42,20 @@ def gather_scores(
     base = baseline(models)
     scores: list[dict[str, Any]] = []
     notes: list[str] = []
-    for split in spec.splits:
+    splits = splits_of(samples, spec)
+    for split in splits:
         one = JudgedSplit.of(split, samples, models, spec, found, seed)
         scores += one.scores(base)
-        notes += notes_of(split, samples, one.parts, classes, one.groups)
+        notes += one.notes(samples, classes)
     early: list[dict[str, Any]] = []
     without: list[dict[str, Any]] = []
+    compared: list[dict[str, Any]] = []
     hiding = [task for task in found if task.hides]
     if hiding:
         whole = JudgedSplit.of(as_they_are(samples), samples, models, spec, found, seed)
+        if whole.split not in splits:
+            compared += whole.scores(base)
+            notes += whole.notes(samples, classes)
         for task in hiding:
             result = found[task]
             if isinstance(result, NotJudged):
@@ -71,6 +76,7 @@ def gather_scores(
         "scores": scores,
         "early": early,
         "without": without,
+        "whole": compared,
         "reference": [],
         "notes": notes,
     }
@@ -132,6 +138,11 @@ class JudgedSplit:
         if split == "group":
             each = {name: list(_each_group(samples, all_of)) for name, all_of in tallies.items()}
         return cls(split, parts, groups, sizes_of(samples, parts), judged, spec, each)
+
+    def notes(self, samples: xr.Dataset, classes: ClassScheme) -> list[str]:
+        """What a reader must know before believing its figures."""
+        lacking = next((m.lacking for m in self.models.values() if isinstance(m, Judged)), None)
+        return notes_of(self.split, samples, self.parts, classes, self.groups, lacking)
 
     def scores(self, base: str) -> Iterator[dict[str, Any]]:
         """One of each model, with its lead over the baseline."""

@@ -6,37 +6,49 @@ from collections.abc import Iterator
 
 import numpy as np
 import xarray as xr
+from numpy.typing import NDArray
 
 from geocube_ml.data.apart import Ground, apart
 from geocube_ml.data.folds import count_polygons
+from geocube_ml.errors import listed
 from geocube_ml.evaluate.folds import Fold, Groups
-from geocube_ml.kernels.bootstrap import FEWEST
+from geocube_ml.kernels.bootstrap import FEWEST, KNOWN
 from geocube_ml.spec.evaluate import Split
 from geocube_ml.spec.labels import ClassScheme
 
 _FEW_POLYGONS = 30  # below, one polygon more or less moves a figure by points
 _FEW_PER_CLASS = 3
 
-_TITLES: dict[Split, str] = {
-    "block": "Spatial hold-out",
-    "random": "Random split",
-    "polygon": "Cross-validation by polygon",
-    "blocks": "Cross-validation by spatial block",
-    "group": "Cross-validation by group",
+TITLES: dict[str, str] = {
     "split": "Given split",
+    "block": "Spatial hold-out",
+    "group": "By group, cross-validated",
+    "blocks": "By block, cross-validated",
+    "polygon": "By polygon, cross-validated",
+    "random": "Random pixels",
 }
+"""Splits in the order in which they are shown."""
 
 
 def notes_of(
-    split: Split, samples: xr.Dataset, parts: list[Fold], classes: ClassScheme, groups: Groups
+    split: Split,
+    samples: xr.Dataset,
+    parts: list[Fold],
+    classes: ClassScheme,
+    groups: Groups,
+    lacking: NDArray[np.bool_] | None = None,
 ) -> list[str]:
-    """Distances from what was trained on, and what weakens the figures of a split."""
+    """Distances from what was trained on, and what weakens the figures of a split.
+
+    `lacking` is that of `Judged`, the same for all models of a split.
+    """
     found = (
         _distances(samples, parts),
         *_weaknesses(samples, parts, classes),
         *_of_groups(split, groups),
+        *(() if lacking is None else _lacking(lacking, classes, groups.unit)),
     )
-    return [f"{_TITLES[split]}: {text}" for text in found]
+    return [f"{TITLES[split]}: {text}" for text in found]
 
 
 def _distances(samples: xr.Dataset, parts: list[Fold]) -> str:
@@ -87,3 +99,17 @@ def _of_groups(split: Split, groups: Groups) -> Iterator[str]:
         )
     if groups.joined:
         yield f"its {groups.n} {groups.unit} are joined at random, whole, for the intervals"
+
+
+def _lacking(lacking: NDArray[np.bool_], classes: ClassScheme, unit: str) -> Iterator[str]:
+    """Which figures have no interval because too many resamples lack a class."""
+    share, any_of = lacking.mean(axis=0), float(lacking.any(axis=1).mean())
+    if any_of <= 1 - KNOWN:
+        return
+    rare = [name for name, lacks in zip(classes.names, share > 0, strict=True) if lacks]
+    alone = [name for name, lacks in zip(classes.names, share > 1 - KNOWN, strict=True) if lacks]
+    own = f", nor have the figures of {listed(alone)}" if alone else ""
+    yield (
+        f"{any_of:.0%} of the resamples lack a class that few {unit} have ({listed(rare)}): "
+        f"macro-F1 and balanced accuracy have no interval{own}"
+    )

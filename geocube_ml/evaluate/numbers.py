@@ -14,6 +14,8 @@ import xarray as xr
 from numpy.typing import NDArray
 
 from geocube_ml.evaluate.folds import Fold, Groups
+from geocube_ml.evaluate.probabilities import in_parts
+from geocube_ml.evaluate.rounded import pair, significant
 from geocube_ml.kernels.bootstrap import interval, resampled_sums
 from geocube_ml.kernels.numbers import ERRORS, errors_of_numbers, sums_of_numbers
 from geocube_ml.models.bundle import ModelBundle
@@ -22,9 +24,7 @@ from geocube_ml.spec.evaluate import EvaluateSpec
 MEAN = "training mean"
 """What one says who knows nothing but the mean of the training rows."""
 
-_AT_ONCE = 65_536  # rows whose series are copied at a time
 _MOST_PAIRS = 2000  # that are kept to be drawn
-_DIGITS = 6  # significant ones of what is written
 
 Values = Mapping[str, NDArray[np.float64]]
 
@@ -116,13 +116,9 @@ def estimates(
     (n,) float32
         Of the n rows in their order; NaN of a row of which the model knows no observation.
     """
-    at = np.flatnonzero(rows)
-    names = bundle.needed(samples)
-    found = np.empty(len(at), np.float32)
-    for start in range(0, len(at), _AT_ONCE):
-        some = at[start : start + _AT_ONCE]
-        counts = {name: samples[name].values[some] for name in names}
-        found[start : start + _AT_ONCE] = bundle.estimate(counts)
+    found = np.empty(int(rows.sum()), np.float32)
+    for at, counts in in_parts(bundle, samples, rows):
+        found[at] = bundle.estimate(counts)
     return found
 
 
@@ -195,7 +191,7 @@ class JudgedNumbers:
             **sizes,
             **figures_of_errors(self.errors),
             "n_unseen": self.errors.unseen,
-            "pairs": [[_number(one) for one in pair] for pair in self.errors.pairs],
+            "pairs": [[significant(one) for one in both] for both in self.errors.pairs],
             "resampled": None if self.drawn is None else resampled,
             "interval": None if self.drawn is None else self._intervals(self.drawn),
             "difference": None,
@@ -204,7 +200,9 @@ class JudgedNumbers:
 
     def _intervals(self, drawn: Values) -> dict[str, Any]:
         level = self.spec.level
-        return {key: _pair(interval(drawn[key], self.told[key], level)) for key in ERRORS}
+        return {
+            key: pair(interval(drawn[key], self.told[key], level), significant) for key in ERRORS
+        }
 
     def above(self, name: str, other: JudgedNumbers) -> dict[str, Any]:
         """By how much the figures are above those of another, resample by resample."""
@@ -213,8 +211,8 @@ class JudgedNumbers:
             by, ends = self.told[key] - other.told[key], None
             if self.drawn is not None and other.drawn is not None:
                 apart = self.drawn[key] - other.drawn[key]
-                ends = _pair(interval(apart, by, self.spec.level))
-            found[key] = {"value": _number(by), "interval": ends}
+                ends = pair(interval(apart, by, self.spec.level), significant)
+            found[key] = {"value": significant(by), "interval": ends}
         return found
 
     def _notes(self) -> Iterator[str]:
@@ -231,7 +229,7 @@ def figures_of_errors(errors: Errors) -> dict[str, Any]:
     """How much was tested, and the four figures of it."""
     sums = errors.sums.sum(axis=0)
     told = errors_of_numbers(sums)
-    return {"n_test": int(sums[0]), **{key: _number(told[key]) for key in ERRORS}}
+    return {"n_test": int(sums[0]), **{key: significant(told[key]) for key in ERRORS}}
 
 
 def _mean(value: NDArray[np.float64], rows: NDArray[np.bool_]) -> float:
@@ -245,11 +243,3 @@ def _some(pairs: NDArray[np.float64]) -> NDArray[np.float64]:
         return pairs
     drawn = np.random.default_rng(0).choice(len(pairs), _MOST_PAIRS, replace=False)
     return pairs[np.sort(drawn)]
-
-
-def _number(value: Any) -> float | None:
-    return None if np.isnan(value) else float(f"{float(value):.{_DIGITS}g}")
-
-
-def _pair(ends: NDArray[np.float64]) -> list[float | None] | None:
-    return None if np.isnan(ends).any() else [_number(end) for end in ends]

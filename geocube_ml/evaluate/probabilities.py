@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from typing import Any
+
 import numpy as np
 import xarray as xr
 from numpy.typing import NDArray
@@ -48,11 +51,19 @@ def probabilities(
                 "the cube too (`cube=`)."
             )
         return predict_rows(cube, bundle, samples, rows)
-    at = np.flatnonzero(rows)
-    names = bundle.needed(samples)
-    prob = np.empty((len(at), len(bundle.classes.names)), np.float32)
-    for start in range(0, len(at), _AT_ONCE):
-        some = at[start : start + _AT_ONCE]
-        counts = {name: samples[name].values[some] for name in names}
-        prob[start : start + _AT_ONCE] = bundle.predict_proba(counts, calibrated=False)
+    prob = np.empty((int(rows.sum()), len(bundle.classes.names)), np.float32)
+    for at, counts in in_parts(bundle, samples, rows):
+        prob[at] = bundle.predict_proba(counts, calibrated=False)
     return prob
+
+
+def in_parts(
+    bundle: ModelBundle, samples: xr.Dataset, rows: NDArray[np.bool_]
+) -> Iterator[tuple[slice, dict[str, NDArray[Any]]]]:
+    """What a bundle is asked, some rows at a time: their place among `rows`, and their counts."""
+    chosen = np.flatnonzero(rows)
+    names = bundle.needed(samples)
+    for start in range(0, len(chosen), _AT_ONCE):
+        some = chosen[start : start + _AT_ONCE]
+        counts = {name: samples[name].values[some] for name in names}
+        yield slice(start, start + len(some)), counts

@@ -12,8 +12,9 @@ from numpy.typing import NDArray
 
 from geocube_ml.data.samples import count_polygons
 from geocube_ml.evaluate.folds import Fold, Groups
+from geocube_ml.evaluate.rounded import decimals, pair
 from geocube_ml.evaluate.tally import Tally, figures_of
-from geocube_ml.kernels.accuracy import BY_CLASS, OVERALL, figures
+from geocube_ml.kernels.accuracy import BY_CLASS, OF_ALL_CLASSES, OVERALL, figures
 from geocube_ml.kernels.bootstrap import interval, resampled_sums
 from geocube_ml.kernels.scaling import most_likely
 from geocube_ml.models.bundle import ModelBundle
@@ -39,17 +40,22 @@ class Judged:
     told: Values
     """Of all rows."""
     drawn: Values | None
-    """Of each resample; None where none is drawn."""
+    """Of each resample, NaN where it lacks a class that the figure is of; None where none is
+    drawn."""
+    lacking: NDArray[np.bool_] | None
+    """(resample, class) whether it has no row of a class that is tested."""
 
     @classmethod
     def of(cls, tally: Tally, groups: Groups, spec: EvaluateSpec, seed: int) -> Self:
         """Draw the groups again; those of one seed are the same for all that is judged on them."""
         told = figures_of(tally.sums.sum(axis=0), tally.n_class)
-        drawn = None
+        drawn, lacking = None, None
         if groups.enough and spec.resamples:
             sums = resampled_sums(tally.sums, spec.resamples, np.random.default_rng(seed))
-            drawn = figures_of(sums, tally.n_class)
-        return cls(tally, groups, spec, told, drawn)
+            rows = tally.reference_rows(sums)
+            lacking = (rows == 0) & (tally.confusion.sum(axis=1) > 0)
+            drawn = _of_the_same(figures_of(sums, tally.n_class), lacking)
+        return cls(tally, groups, spec, told, drawn, lacking)
 
     def score(self, model: str, split: str, sizes: Mapping[str, int]) -> dict[str, Any]:
         """What is reported; keys as `evaluate_models` tells them."""
@@ -65,7 +71,7 @@ class Judged:
             "n_unseen": self.tally.unseen,
             "confusion": self.tally.confusion.tolist(),
             **_told(self.told, present),
-            "temperature": _number(np.median(self.tally.temperatures)),
+            "temperature": decimals(np.median(self.tally.temperatures)),
             "reliability": self.tally.reliability().round(4).tolist(),
             "resampled": None if self.drawn is None else resampled,
             "interval": None if self.drawn is None else self._intervals(self.drawn, present),
@@ -77,10 +83,10 @@ class Judged:
         found: dict[str, Any] = {}
         for key in BY_CLASS:
             ends = interval(drawn[key], self.told[key], self.spec.level).T
-            found[key] = [_pair(one) if there else None
+            found[key] = [pair(one, decimals) if there else None
                           for one, there in zip(ends, present, strict=True)]  # fmt: skip
         for key in (*OVERALL, *LOSSES):
-            found[key] = _pair(interval(drawn[key], self.told[key], self.spec.level))
+            found[key] = pair(interval(drawn[key], self.told[key], self.spec.level), decimals)
         return found
 
     def above(self, name: str, other: Judged) -> dict[str, Any]:
@@ -90,8 +96,8 @@ class Judged:
             by, ends = self.told[key] - other.told[key], None
             if self.drawn is not None and other.drawn is not None:
                 apart = self.drawn[key] - other.drawn[key]
-                ends = _pair(interval(apart, by, self.spec.level))
-            found[key] = {"value": _number(by), "interval": ends}
+                ends = pair(interval(apart, by, self.spec.level), decimals)
+            found[key] = {"value": decimals(by), "interval": ends}
         return found
 
 
@@ -119,7 +125,7 @@ def score_of_matrix(
 def overall_figures(tally: Tally) -> dict[str, Any]:
     """``n_test``, and what is told of all classes together."""
     told = figures_of(tally.sums.sum(axis=0), tally.n_class)
-    figures_told = {key: _number(told[key]) for key in (*OVERALL, *LOSSES)}
+    figures_told = {key: decimals(told[key]) for key in (*OVERALL, *LOSSES)}
     return {"n_test": int(tally.confusion.sum()), **figures_told}
 
 
@@ -137,13 +143,25 @@ def class_codes(bundle: ModelBundle, counts: Mapping[str, NDArray[Any]]) -> NDAr
     return most_likely(bundle.predict_proba(counts).T, UNKNOWN)
 
 
+def _of_the_same(drawn: Values, lacking: NDArray[np.bool_]) -> Values:
+    """Figures of resamples without those that miss a class: a mean over others is another figure.
+
+    Of a class that a resample lacks, `figures` tells 0 where it is mapped.
+    """
+    whole = ~lacking.any(axis=1)
+    found = dict(drawn)
+    found |= {key: np.where(lacking, np.nan, drawn[key]) for key in BY_CLASS}
+    found |= {key: np.where(whole, drawn[key], np.nan) for key in OF_ALL_CLASSES}
+    return found
+
+
 def _told(told: Values, present: NDArray[np.bool_]) -> dict[str, Any]:
     """Figures as JSON; those of a class without a test row are None."""
     found: dict[str, Any] = {
-        key: [_number(v) if there else None for v, there in zip(told[key], present, strict=True)]
+        key: [decimals(v) if there else None for v, there in zip(told[key], present, strict=True)]
         for key in BY_CLASS
     }
-    return found | {key: _number(told[key]) for key in (*OVERALL, *LOSSES) if key in told}
+    return found | {key: decimals(told[key]) for key in (*OVERALL, *LOSSES) if key in told}
 
 
 def _unseen_notes(tally: Tally) -> list[str]:
@@ -152,11 +170,3 @@ def _unseen_notes(tally: Tally) -> list[str]:
         "are shared among the classes"
     )
     return [text] if tally.unseen else []
-
-
-def _number(value: Any) -> float | None:
-    return None if np.isnan(value) else round(float(value), 6)
-
-
-def _pair(ends: NDArray[np.float64]) -> list[float | None] | None:
-    return None if np.isnan(ends).any() else [_number(end) for end in ends]

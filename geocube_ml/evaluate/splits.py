@@ -55,7 +55,8 @@ def evaluate_models(
     dict
         JSON-able: ``classes``; ``scores``, one a model and split; ``early``, one a model and number
         of steps (``steps``, ``until``: the day on which the last of them starts); ``without``, one
-        a model and source (``without``, and ``how``: "fitted anew" or "as it is"); ``baseline``,
+        a model and source (``without``, and ``how``: "fitted anew" or "as it is"); ``whole``, the
+        scores that these are compared with where `scores` lacks them, one a model; ``baseline``,
         the model that others are compared with; ``notes``: how far the tested samples lie from
         those that were trained on, and what weakens a figure.
 
@@ -65,7 +66,9 @@ def evaluate_models(
         ``balanced``, ``macro_f1``, ``kappa``, and before and after the temperature ``log_loss``,
         ``log_loss_softened``, ``ece``, ``ece_softened``; ``temperature`` (the median of the
         folds'), ``reliability``; ``resampled`` (``unit``, ``n``, ``resamples``, ``level``) and
-        ``interval`` (figure to its ends), or None where there are too few groups; ``difference``
+        ``interval`` (figure to its ends), or None where there are too few groups; an interval is
+        None too where more than one resample in twenty lacks a class that its figure is of;
+        ``difference``
         (``to``, and figure to ``value`` and ``interval``) from the baseline, or in ``early`` and
         ``without`` from the same model with everything; ``n_unseen`` and ``notes``; of the split
         ``group`` also ``left_out``: ``group`` and the figures of each that was left out.

@@ -97,6 +97,12 @@ class Tally:
         matrix: NDArray[np.int64] = flat.astype(np.int64).reshape(self.n_class, self.n_class)
         return matrix
 
+    def reference_rows(self, sums: NDArray[np.float64]) -> NDArray[np.float64]:
+        """(..., class) rows of each class of the reference, from (..., column) sums."""
+        pairs = sums[..., : self.n_class**2]
+        rows: NDArray[np.float64] = pairs.reshape(*sums.shape[:-1], self.n_class, -1).sum(axis=-1)
+        return rows
+
     def reliability(self) -> NDArray[np.float64]:
         """(2, 3, bins) of all groups, before and after the temperature; see `reliability`."""
         flat = self.sums[:, self.n_class**2 + 3 :].sum(axis=0)

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from geocube_ml.data.sources import deciding
 from geocube_ml.errors import InputError
-from geocube_ml.evaluate.folds import Fold, as_they_are, folds_of, groups_of
+from geocube_ml.evaluate.folds import Fold, as_they_are, folds_of, groups_of, splits_of
 from geocube_ml.evaluate.hidden import dropped_source, early_steps, first_steps, left_out
 from geocube_ml.evaluate.numbers import Errors, errors_of, is_number
 from geocube_ml.evaluate.probabilities import probabilities
@@ -19,6 +19,7 @@ from geocube_ml.evaluate.tally import Tally
 from geocube_ml.models.bundle import ModelBundle
 from geocube_ml.spec.evaluate import EvaluateSpec, Split
 from geocube_ml.spec.models import ModelSpec
+from geocube_ml.spec.networks import FusionSpec
 from geocube_ml.train import train_model
 
 
@@ -76,15 +77,15 @@ def fold_tasks(
     seed: int,
 ) -> list[FoldTask]:
     """All that `evaluate_models` fits and judges."""
-    held = as_they_are(samples)
+    held, splits = as_they_are(samples), splits_of(samples, spec)
     tasks = [
         FoldTask(split, model, fold)
-        for split in spec.splits
+        for split in splits
         for model in models
         for fold, _ in enumerate(folds_of(samples, split, seed))
     ]
     steps, sources = early_steps(samples, spec), left_out(samples, spec)
-    if (steps or sources) and held not in spec.splits:  # what they are compared with
+    if (steps or sources) and held not in splits:  # what they are compared with
         tasks += [FoldTask(held, model, 0) for model in models]
     tasks += [FoldTask(held, model, 0, steps=k) for model in models for k in steps]
     for model, one in models.items():
@@ -140,8 +141,8 @@ def judge_fold(
     else:
         try:
             bundle = train_model(
-                known, models[task.model], name=task.model, rows=None if as_is else rows,
-                lenient=True, cube=shown, workers=workers,
+                known, _fitting(models[task.model], task.without), name=task.model,
+                rows=None if as_is else rows, lenient=True, cube=shown, workers=workers,
             )  # fmt: skip
         except InputError as error:
             if not task.hides:
@@ -191,6 +192,14 @@ def class_shares(label: NDArray[np.uint8], n_class: int) -> NDArray[np.float64]:
     """(class,): how rows are shared among the classes; evenly where there is none."""
     count = np.bincount(label, minlength=n_class).astype(np.float64)
     return count / count.sum() if count.any() else np.full(n_class, 1 / n_class)
+
+
+def _fitting(spec: ModelSpec, without: str | None) -> ModelSpec:
+    """A spec without what it says of a source that is left out."""
+    if isinstance(spec, FusionSpec) and without in spec.encoders:
+        rest = {name: one for name, one in spec.encoders.items() if name != without}
+        return spec.model_copy(update={"encoders": rest})
+    return spec
 
 
 def _may_lack(samples: xr.Dataset, spec: ModelSpec, source: str) -> bool:

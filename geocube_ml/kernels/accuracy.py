@@ -38,6 +38,9 @@ BY_CLASS = ("f1", "iou", "users", "producers")
 OVERALL = ("overall", "balanced", "macro_f1", "kappa")
 """Figures that `figures` tells of all classes together."""
 
+OF_ALL_CLASSES = ("balanced", "macro_f1")
+"""Those of them that are a mean over classes, and another figure where one is missing."""
+
 
 def figures(matrices: NDArray[Any]) -> dict[str, NDArray[np.float64]]:
     """Everything that a confusion matrix says, of one or of many at once.

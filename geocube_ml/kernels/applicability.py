@@ -2,9 +2,11 @@
 
 The dissimilarity index and the area of applicability of Meyer, H., Pebesma, E. (2021), Predicting
 into unknown space? Estimating the area of applicability of spatial prediction models, Methods in
-Ecology and Evolution 12, 1620-1633.  An index of 0 is a pixel that training had, 1 one that is as
-far from the nearest training row as two of these are from each other on average.  A model is
-applicable up to the index that its own training rows had in cross-validation.
+Ecology and Evolution 12, 1620-1633.  An index of 0 is a pixel that is the same as a kept training
+row, 1 one that is as far from the nearest of these as two of them are from each other on average.
+Of many training rows a random part is kept; others then have an index above 0, and some of them
+one above the threshold.  A model is applicable up to the index that the kept rows had in
+cross-validation.
 """
 
 from __future__ import annotations
@@ -30,7 +32,7 @@ class Known:
     """(feature,) that a standardized feature is multiplied by: its weight over its deviation; 0 of
     one that never varies."""
     rows: NDArray[np.float32]
-    """(n, feature) standardized and weighted."""
+    """(n, feature) standardized and weighted; of many training rows a random part."""
     apart: float
     """Mean distance of two rows."""
     threshold: float
@@ -75,7 +77,7 @@ def learn_known(
     weight : (feature,) float, optional
         How important each feature is to the model; all alike by default.
     most : int
-        Rows that are kept, drawn at random.
+        Rows that are kept, drawn at random, one of each fold at least; two at least.
     seed : int
 
     Returns
@@ -100,7 +102,10 @@ def learn_known(
     varies = std > 1e-6 * np.maximum(np.abs(mean), 1e-12)  # a constant is so to rounding only
     scale = np.where(varies, important / np.where(varies, std, 1), 0)
     rng = np.random.default_rng(seed)
-    kept = np.sort(rng.permutation(len(features))[:most])
+    order = rng.permutation(len(features))
+    _, first = np.unique(fold[order], return_index=True)
+    # one row of each fold at least, as a row is compared with those of other folds
+    kept = np.sort(np.r_[order[first], np.delete(order, first)][: max(most, 2)])
     rows = _standard(features[kept], mean.astype(np.float32), scale.astype(np.float32))
     apart = _mean_distance(rows[rng.permutation(len(rows))[:_FOR_MEAN]])
     if not apart > 0:

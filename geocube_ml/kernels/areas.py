@@ -24,7 +24,7 @@ class Estimate:
 
     value: NDArray[np.float64]
     error: NDArray[np.float64]
-    """Standard error; NaN where a stratum has one point only."""
+    """Standard error; NaN where a stratum that it depends on has one point only."""
 
 
 @dataclass(frozen=True)
@@ -85,11 +85,15 @@ def estimate(
     right = is_mapped * is_true
     pairs = is_mapped[:, :, None] * is_true[:, None, :]
     everywhere = np.ones((len(times), 1))
+    # where strata are the classes of the map, user's accuracy is that within its own stratum
+    others = None
+    if len(size) == n_class and np.array_equal(stratum, mapped):
+        others = ~np.eye(n_class, dtype=bool)
     overall = design.ratio(right.sum(axis=1, keepdims=True), everywhere)
     return AreaEstimates(
         proportions=design.mean(pairs.reshape(len(times), -1)).reshape(n_class, n_class),
         area=design.ratio(is_true, np.broadcast_to(everywhere, is_true.shape)),
-        users=design.ratio(right, is_mapped),
+        users=design.ratio(right, is_mapped, others),
         producers=design.ratio(right, is_true),
         overall=Estimate(overall.value[0], overall.error[0]),
     )
@@ -118,8 +122,16 @@ class _Design:
         total: NDArray[np.float64] = share @ means
         return total
 
-    def ratio(self, y: NDArray[np.float64], x: NDArray[np.float64]) -> Estimate:
-        """(n, k) twice -> (k,) mean of y over mean of x (Stehman 2014, equations 27 and 28)."""
+    def ratio(
+        self,
+        y: NDArray[np.float64],
+        x: NDArray[np.float64],
+        known: NDArray[np.bool_] | None = None,
+    ) -> Estimate:
+        """(n, k) twice -> (k,) mean of y over mean of x (Stehman 2014, equations 27 and 28).
+
+        `known` is (stratum, k): where y and x are 0 in all of a stratum, whatever its points are.
+        """
         top, below = self.mean(y), self.mean(x)
         with np.errstate(invalid="ignore", divide="ignore"):
             value = top / below
@@ -129,6 +141,8 @@ class _Design:
             variance = np.maximum(spread, 0) / (n - 1)
             # a stratum of no size says nothing, one point of a stratum says nothing of its spread
             variance[self.size == 0] = 0
+            if known is not None:
+                variance[known] = 0
             share = (self.size / self.size.sum())[:, None]
             error = np.sqrt((share**2 * variance / np.maximum(n, 1)).sum(axis=0)) / below
         return Estimate(value, np.where(np.isfinite(value), error, np.nan))

@@ -16,6 +16,9 @@ from numpy.typing import NDArray
 FEWEST = 10
 """Groups below which no interval is told: it would be far too narrow."""
 
+KNOWN = 0.95
+"""Share of the resamples that must have a figure for it to have an interval."""
+
 _AT_ONCE = 2**21  # draws that are held at a time
 
 
@@ -81,7 +84,7 @@ def interval(
     [25.0, 75.0]
     """
     ends = np.full((2, *values.shape[1:]), np.nan)
-    known = np.isfinite(values).mean(axis=0) >= 0.95
+    known = np.isfinite(values).mean(axis=0) >= KNOWN
     if known.any():
         tail = 50 * (1 - level)
         ends[:, known] = np.nanpercentile(values[:, known], [tail, 100 - tail], axis=0)

@@ -7,21 +7,13 @@ from dataclasses import dataclass
 from math import isfinite
 from typing import Any
 
+from geocube_ml.evaluate.notes import TITLES
+from geocube_ml.evaluate.scores import BOUND, MAJORITY
+
 Score = Mapping[str, Any]
 
-TITLES = {
-    "split": "Given split",
-    "block": "Spatial hold-out",
-    "group": "By group, cross-validated",
-    "blocks": "By block, cross-validated",
-    "polygon": "By polygon, cross-validated",
-    "random": "Random pixels",
-}
-"""Splits in the order in which they are shown."""
-
 _HOLD_OUT = ("split", "block", "blocks", "group", "polygon", "random")  # the sternest first
-BASELINE = "majority class"
-BOUND = "best possible"
+BASELINE = MAJORITY
 _FEW_SPLITS = 3  # beside which there is room for kappa
 _SIZES = {
     "n_test": "Test pixels",
@@ -55,6 +47,15 @@ def of_split(scores: Mapping[str, Any], split: str | None) -> list[Score]:
     """Scores of one split, baseline last."""
     chosen = [score for score in scores["scores"] if score["split"] == split]
     return sorted(chosen, key=lambda score: score["model"] == BASELINE)
+
+
+def of_whole(scores: Mapping[str, Any]) -> list[Score]:
+    """What figures with a part hidden are compared with; empty where nothing was hidden."""
+    hiding = [*(scores.get("early") or ()), *(scores.get("without") or ())]
+    if not hiding:
+        return []
+    every = [*scores["scores"], *(scores.get("whole") or ())]
+    return of_split({"scores": every}, hiding[0]["split"])
 
 
 def best(scores: Mapping[str, Any]) -> Score | None:
@@ -161,10 +162,18 @@ def matrices(scores: Mapping[str, Any]) -> list[dict[str, Any]]:
 def remarks(scores: Mapping[str, Any]) -> list[str]:
     """Notes of the evaluation and of each score, each once."""
     found = list(scores.get("notes") or ())
-    for score in (*scores["scores"], *(scores.get("reference") or ())):
-        title = TITLES.get(score["split"], "whole map").lower()
-        found += [f"{score['model']}, {title}: {note}" for note in score.get("notes") or ()]
+    for key in ("scores", "whole", "early", "without", "reference"):
+        for score in scores.get(key) or ():
+            where = TITLES.get(score["split"], "whole map").lower() + _hidden(score)
+            found += [f"{score['model']}, {where}: {note}" for note in score.get("notes") or ()]
     return list(dict.fromkeys(found))
+
+
+def _hidden(score: Score) -> str:
+    """What the model was not shown."""
+    if "steps" in score:
+        return f", {score['steps']} steps known"
+    return f", without {score['without']} ({score['how']})" if "without" in score else ""
 
 
 def known(value: float | None, otherwise: float | None = None) -> Any:

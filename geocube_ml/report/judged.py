@@ -9,7 +9,7 @@ from geocube_ml.report.accuracy import BASELINE, known
 
 Score = Mapping[str, Any]
 
-_LEADS = {
+_LEADS = {  # the log loss after the temperature
     "macro_f1": "macro-F1", "balanced": "balanced", "overall": "overall", "kappa": "kappa",
     "log_loss_softened": "log loss",
 }  # fmt: skip
@@ -129,11 +129,8 @@ def without_rows(scores: Mapping[str, Any], key: str = "macro_f1") -> list[dict[
 
 
 def area_rows(areas: Mapping[str, Any] | None) -> dict[str, Any] | None:
-    """Areas by the points that people looked at."""
-    if not areas:
-        return None
-    total = sum(one["mapped"] or 0 for one in areas["areas"])
-    return {**areas, "total": total}
+    """Areas by the points that people looked at; ``unit`` is empty where it is not told."""
+    return {"unit": "", **areas} if areas else None
 
 
 def _apart(score: Score, key: str) -> dict[str, Any] | None:

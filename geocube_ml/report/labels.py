@@ -12,7 +12,7 @@ import numpy as np
 import pandas as pd
 import xarray as xr
 
-from geocube_ml.report.accuracy import TITLES
+from geocube_ml.evaluate.notes import TITLES
 from geocube_ml.report.coarse import pixel_counts
 from geocube_ml.spec.labels import ClassScheme
 

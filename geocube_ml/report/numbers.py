@@ -12,13 +12,22 @@ from matplotlib.colors import LogNorm
 from matplotlib.figure import Figure
 from numpy.typing import NDArray
 
-from geocube_ml.report.accuracy import TITLES, hold_out, known, of_split, remarks, size_rows
+from geocube_ml.evaluate.notes import TITLES
+from geocube_ml.evaluate.numbers import MEAN
+from geocube_ml.report.accuracy import (
+    hold_out,
+    known,
+    of_split,
+    of_whole,
+    remarks,
+    size_rows,
+)
 from geocube_ml.report.figures import MUTED, own_style, png_uri
 from geocube_ml.report.judged import early_rows, interval_words, leads, left_out_rows, without_rows
 
 Score = Mapping[str, Any]
 
-BASELINE = "training mean"
+BASELINE = MEAN
 
 FIGURES = {"rmse": "RMSE", "mae": "MAE", "bias": "bias", "r2": "R²"}
 _LEADS = {"rmse": "RMSE", "mae": "MAE", "r2": "R²"}
@@ -52,8 +61,7 @@ def judged_numbers(scores: Mapping[str, Any], notes: Sequence[str]) -> dict[str,
     """
     held = hold_out(scores)
     of_held = of_split(scores, held)
-    hiding = [*(scores.get("early") or ()), *(scores.get("without") or ())]
-    whole = hiding[0]["split"] if hiding else held
+    whole = of_whole(scores)
     splits = [split for split in TITLES if of_split(scores, split)]
     sizes = size_rows(scores, splits)
     units = scores["quantity"]["units"]
@@ -80,8 +88,8 @@ def judged_numbers(scores: Mapping[str, Any], notes: Sequence[str]) -> dict[str,
         "lead_keys": list(_LEADS),
         "scatters": _scatters([s for s in of_held if s["model"] != BASELINE], scores["quantity"]),
         "left_out": left_out_rows(scores, BASELINE),
-        "whole": TITLES[str(whole)],
-        "early": early_rows(scores, of_split(scores, whole)),
+        "whole": TITLES[str(whole[0]["split"] if whole else held)],
+        "early": early_rows(scores, whole),
         "without": without_rows(scores, "rmse"),
         "remarks": [text for text in remarks(scores) if text not in notes],
     }

@@ -13,6 +13,8 @@ from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from markupsafe import Markup
 
 from geocube_ml.data.sources import source_names
+from geocube_ml.evaluate.notes import TITLES
+from geocube_ml.evaluate.scores import BOUND
 from geocube_ml.files import Place, place, whole_file
 from geocube_ml.report import accuracy, judged, numbers
 from geocube_ml.report.curves import early_chart, reliability_chart
@@ -130,7 +132,7 @@ def render(
         numbers=estimated,
         areas=judged.area_rows(areas),
         reference=accuracy.reference_rows((scores or {}).get("reference") or ()),
-        titles=accuracy.TITLES,
+        titles=TITLES,
         scheme=scheme,
         series=known,
         in_time=samples is not None and "time" in samples.dims,
@@ -163,7 +165,7 @@ def _template() -> Any:
     )
     env.globals["css"] = Markup((_HERE / "page.css").read_text(encoding="utf-8"))
     env.globals["baseline"] = accuracy.BASELINE
-    env.globals["bound"] = accuracy.BOUND
+    env.globals["bound"] = BOUND
     env.globals["mean"] = numbers.BASELINE
     env.filters |= {
         "ends": judged.ends,
@@ -173,7 +175,7 @@ def _template() -> Any:
         "signed": lambda value: "–" if value is None else _signed(value),
         "percent": lambda value: "–" if value is None else f"{value:.1%}",
         "count": "{:,}".format,
-        "area": lambda ha: "–" if ha != ha else f"{ha:,.2f}",
+        "area": lambda size: "–" if accuracy.known(size) is None else f"{size:,.2f}",
         "metres": lambda value: "–" if value is None else f"{value:,.0f}",
     }
     return env.get_template("page.html")
@@ -199,11 +201,10 @@ def _judged(scores: Mapping[str, Any], notes: Sequence[str]) -> dict[str, Any]:
     held = accuracy.hold_out(scores)
     of_held, best = accuracy.of_split(scores, held), accuracy.best(scores)
     sure = judged.calibration(of_held)
-    hiding = [*(scores.get("early") or ()), *(scores.get("without") or ())]
-    whole = hiding[0]["split"] if hiding else held
-    early = judged.early_rows(scores, accuracy.of_split(scores, whole))
+    whole = accuracy.of_whole(scores)
+    early = judged.early_rows(scores, whole)
     return {
-        "split": accuracy.TITLES[str(held)],
+        "split": TITLES[str(held)],
         "is_hold_out": held != "random",
         "best": best,
         "intervals": judged.interval_words(of_held),
@@ -211,7 +212,7 @@ def _judged(scores: Mapping[str, Any], notes: Sequence[str]) -> dict[str, Any]:
         "detail": judged.class_detail(best, scores["classes"]["names"]),
         "calibration": sure,
         "reliability": [(s["model"], reliability_chart(s)) for s in sure if s.get("reliability")],
-        "whole": accuracy.TITLES[str(whole)],
+        "whole": TITLES[str(whole[0]["split"] if whole else held)],
         "early": early,
         "early_chart": None if early is None else early_chart(early),
         "without": judged.without_rows(scores),

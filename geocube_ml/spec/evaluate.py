@@ -36,18 +36,19 @@ Sources = Annotated[
 class EvaluateSpec(Spec):
     """How the models are judged.
 
-    By default only what is cheap: the hold-out, which needs no fit, and one fit a model for
-    contrast.  ``polygon``, ``blocks`` and ``group`` fit each model once a fold, `early` once a
-    step, `without` once a source.
+    The hold-out needs no fit and ``random`` one a model.  ``polygon``, ``blocks`` and ``group`` fit
+    each model once a fold, `early` once a step, `without` once a source.
     """
 
-    splits: tuple[Split, ...] = Field(("block", "random"), min_length=1)
-    """``block``: the hold-out of spatial blocks that no model trained on.  ``random``: pixels
-    drawn at random, polygons shared between training and test (optimistic, for contrast).
-    ``polygon``: cross-validation by polygon over all folds.  ``blocks``: cross-validation over all
-    folds of spatial blocks.  ``group``: each value of `samples.group_column` (a year, a region) in
-    turn is left out.  ``split``: the ``test`` rows of `samples.split_column`, which then are the
-    hold-out that no model trained on."""
+    splits: Annotated[tuple[Split, ...], Field(min_length=1)] | None = None
+    """By default the hold-out (``block``, or ``split`` where it is given), ``polygon``, ``random``
+    and, where there is a `samples.group_column`, ``group``: side by side, as they differ.
+    ``block``: the hold-out of spatial blocks that no model trained on.  ``random``: pixels drawn at
+    random, polygons shared between training and test (optimistic, for contrast).  ``polygon``:
+    cross-validation by polygon over all folds.  ``blocks``: cross-validation over all folds of
+    spatial blocks.  ``group``: each value of `samples.group_column` (a year, a region) in turn is
+    left out.  ``split``: the ``test`` rows of `samples.split_column`, which then are the hold-out
+    that no model trained on."""
 
     early: Steps = ()
     """How good the models are early in the season: numbers of time steps after which the series are

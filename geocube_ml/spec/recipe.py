@@ -35,7 +35,7 @@ _TAKEN_VARIABLES = {
     "fold_block", "fold_polygon", "fold_random", "fold_group", "split", "sample", "weight", "doubt",
     "label_layer", "estimate", "dissimilarity", "applicable",
 }  # fmt: skip
-_TAKEN_MODELS = {"majority class", "best possible"}
+_TAKEN_MODELS = {"majority class", "best possible", "training mean"}
 
 
 class Recipe(Spec):
@@ -189,7 +189,7 @@ class Recipe(Spec):
         named = {"group": "group_column", "split": "split_column", "value": "value_column"}
         for split, field in named.items():
             column = getattr(self.samples, field)
-            if column is None and split in self.evaluate.splits:
+            if column is None and split in (self.evaluate.splits or ()):
                 raise ValueError(
                     f"evaluate.splits has {split!r}, but no column says it; add "
                     f"`samples.{field}` with the name of a column of the labels"

@@ -55,8 +55,9 @@ class SamplesSpec(Spec):
 
     gap_m: float = Field(0, ge=0)
     """Samples nearer than this to one that is tested, in metres, are not trained on: to the block
-    fold, or to ``test`` of a given split, of which what trains keeps as far from ``validation``,
-    and that from ``test``.  Of polygons, the distance is that between their outlines."""
+    fold, to any fold of blocks or groups in turn, or to ``test`` of a given split, of which what
+    trains keeps as far from ``validation``, and that from ``test``.  Of polygons, the distance is
+    that between their outlines."""
 
     group_column: str | None = None
     """Column of the labels (a region, a year) whose values are the folds of ``fold_group``; one of

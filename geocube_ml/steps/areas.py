@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from geocube_ml.evaluate.areas import estimate_interpreted
+from geocube_ml.evaluate.design import class_hectares
 from geocube_ml.evaluate.points import read_points
 from geocube_ml.files import Place, content_digest, write_json
 from geocube_ml.files import discard as remove
@@ -45,7 +46,7 @@ def run(job: Job) -> dict[str, Any]:
     """Estimate the areas and write them."""
     mapped = open_cube(job.cube_path, chunks=None)["class"]
     classes = ClassScheme.from_attrs(mapped.attrs).names
-    points = read_points(_interpreted(job), classes)
+    points = read_points(_interpreted(job), classes, class_hectares(mapped))
     found = estimate_interpreted(points, classes, level=job.recipe.areas.level)
     write_json(areas_path(job), found)
     return {

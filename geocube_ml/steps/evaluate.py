@@ -57,7 +57,10 @@ def inputs(job: Job) -> dict[str, Any]:
 def plan(job: Job) -> list[str]:
     """What the step would do."""
     spec = job.recipe.evaluate
-    parts = [f"splits: {', '.join(spec.splits)}"]
+    named = spec.splits or ("hold-out", "polygon", "random")
+    if spec.splits is None and job.recipe.samples.group_column:
+        named = (*named, "group")
+    parts = [f"splits: {', '.join(named)}"]
     if spec.early:
         after = (
             "every step" if spec.early == "every" else f"{', '.join(map(str, spec.early))} steps"
@@ -136,8 +139,8 @@ class FoldWork:
         cube = None
         if isinstance(self.models[task.model], PatchSpec):
             cube = _cube(self.cube, self.key)
-            if task.hides:
-                cube = cube.chunk()  # so that what is hidden is so when it is read
+            if task.hides:  # lazily, so that a window reads what it covers and no more
+                cube = open_cube(self.cube)
         return judge_fold(
             task, samples, {task.model: bundle}, self.models, seed=self.seed, cube=cube
         )

@@ -18,7 +18,7 @@ from geocube_ml.steps.job import Job
 ITEM = "item.json"
 """Name of the STAC item in the folder of a model."""
 
-_UNTOLD = ("confusion", "reliability")
+_UNTOLD = ("confusion", "reliability", "pairs", "left_out")
 """Of a score, what is a table."""
 
 

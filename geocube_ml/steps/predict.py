@@ -99,8 +99,17 @@ def _learnt(job: Job, path: Place, cube_digest: str) -> list[Variable]:
 
 def _applicable(job: Job) -> dict[str, int]:
     """Pixels in and outside of the area of applicability."""
-    count = np.bincount(open_cube(job.cube_path)["applicable"].values.ravel(), minlength=256)
+    count = _counted(job, "applicable")
     return {"applicable": int(count[1]), "not_applicable": int(count[0])}
+
+
+def _counted(job: Job, name: str) -> NDArray[np.int64]:
+    """(256,) pixels of each code, read a tile at a time."""
+    values = open_cube(job.cube_path, chunks=None)[name]
+    count = np.zeros(256, np.int64)
+    for tile in job.grid.tiles:
+        count += np.bincount(values[tile.y, tile.x].values.ravel(), minlength=256)
+    return count
 
 
 def _known_path(job: Job) -> Place:
@@ -133,7 +142,7 @@ def _variables(
 
 def _classes(job: Job, bundle: ModelBundle) -> dict[str, Any]:
     """Pixels of each class."""
-    count = np.bincount(open_cube(job.cube_path)["class"].values.ravel(), minlength=256)
+    count = _counted(job, "class")
     names = enumerate(bundle.classes.names)
     return {
         "pixels": {name: int(count[code]) for code, name in names},
@@ -246,10 +255,15 @@ class PredictWork:
     def __call__(self, tile: Tile, last: bool) -> Pixels:  # noqa: ARG002
         """The map of a tile."""
         cube, bundle, learnt = _opened(self)
-        # whole shards in one read; then blocks as the lazy map has them
-        found = predict_tile(cube, bundle, tile.y, tile.x, self.chunk)
+        y, x = tile.y, tile.x
         if learnt is not None:
-            window = cube[list(learnt.fit.names)].isel(y=tile.y, x=tile.x).load()
+            names = dict.fromkeys((*bundle.needed(cube), *learnt.fit.names))
+            window = cube[list(names)].isel(y=y, x=x).load()
+            if not bundle.halo:  # what is read once serves both
+                cube, y, x = window, slice(0, window.sizes["y"]), slice(0, window.sizes["x"])
+        # whole shards in one read; then blocks as the lazy map has them
+        found = predict_tile(cube, bundle, y, x, self.chunk)
+        if learnt is not None:
             index = learnt.of_block({name: window[name].values for name in learnt.fit.names})
             found["dissimilarity"] = index
             found["applicable"] = below(index, learnt.known.threshold)

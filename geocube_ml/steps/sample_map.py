@@ -45,6 +45,7 @@ def run(job: Job) -> dict[str, Any]:
     pixels = count_map(mapped)
     design = design_sample(pixels, names, job.recipe.areas)
     points = draw_points(mapped, design, seed=job.recipe.areas.seed, note=job.note)
+    discard(job)  # a file that somebody wrote into may lie there, though the step was not done
     write_points(points, points_path(job))
     return {
         "points": len(points),

@@ -12,6 +12,7 @@ import xarray as xr
 from numpy.typing import ArrayLike, NDArray
 from sklearn.model_selection import GroupKFold, StratifiedGroupKFold
 
+from geocube_ml.data.folds import TEST, TRAIN, with_gap
 from geocube_ml.data.sources import described
 from geocube_ml.errors import InputError, SpecError
 from geocube_ml.files import Place
@@ -85,12 +86,14 @@ def tune_model(
         held = chosen.held[at][None]
     else:
         held = held_folds(label, samples["block"].values[at], search.folds, search.seed)
+    trained = np.stack([_away(samples.isel(sample=at), fold) for fold in held])
     fit = Fit.model_validate(described(samples))
     series = fit.stacked({source: samples[source].values[at] for source in fit.names})
     return tune_arrays(
         series, label, held, spec, search,
-        n_class=None if number else len(chosen.classes.names), layout=fit.layout,
-        weight=chosen.weight[at], name=name, study=study, workers=workers, told=told,
+        trained=trained, n_class=None if number else len(chosen.classes.names),
+        layout=fit.layout, weight=chosen.weight[at], name=name, study=study, workers=workers,
+        told=told,
     )  # fmt: skip
 
 
@@ -101,6 +104,7 @@ def tune_arrays(
     spec: ModelSpec,
     search: TuneSpec,
     *,
+    trained: NDArray[np.bool_] | None = None,
     n_class: int | None = None,
     layout: Layout | None = None,
     weight: ArrayLike | None = None,
@@ -117,6 +121,8 @@ def tune_arrays(
         As of `fit_model`; of the training part alone.
     held : (fold, n) bool
         Rows that are held out, fold by fold; `held_folds` makes them.
+    trained : (fold, n) bool, optional
+        Rows that are trained on meanwhile; by default all others.
     spec, search, name, study, workers, told
         As of `tune_model`.
 
@@ -141,14 +147,17 @@ def tune_arrays(
             "A fold has no sample that was ever observed, so that nothing can be judged on it. "
             "Take fewer folds (`tune.folds`)."
         )
+    used = ~held if trained is None else trained & ~held
+    counts = None if weight is None else np.asarray(weight, np.float32)
     known = digest(
         [spec.result(), {field: one.result() for field, one in space.items()}, search.seed,
-         rows.digest(), hashlib.sha256(held.tobytes()).hexdigest()]
+         rows.digest(), hashlib.sha256(held.tobytes() + used.tobytes()).hexdigest()]
     )  # fmt: skip
 
     def score(tried: ModelSpec, report: Callable[[float, int], None]) -> float:
         found: list[float] = []
-        for number, fold in enumerate(held):
+        for number, (fold, rest) in enumerate(zip(held, used, strict=True)):
+            part = fold | rest
 
             def watch(member: int, said: dict[str, Any], number: int = number) -> None:
                 value = said.get("macro_f1", -said["rmse"] if said.get("rmse") else None)
@@ -157,14 +166,21 @@ def tune_arrays(
                     report(value, number * _FOLD + member * epochs + said["epoch"])
 
             fitted = fit_model(
-                tried, values, codes, n_class, validation=fold, layout=layout, weight=weight,
-                refit=False, workers=workers, watch=watch,
+                tried, values[part], codes[part], rows.n_class, validation=fold[part],
+                layout=layout, weight=None if counts is None else counts[part], refit=False,
+                workers=workers, watch=watch,
             )  # fmt: skip
             found.append(_judged(fitted.model, values[fold & seen], codes[fold & seen]))
             report(float(np.mean(found)), (number + 1) * _FOLD - 1)
         return float(np.mean(found))
 
     return run_trials(spec, space, search, score, study, known, told)
+
+
+def _away(samples: xr.Dataset, held: NDArray[np.bool_]) -> NDArray[np.bool_]:
+    """(sample,) what is far enough from the rows that are held out, as the samples' gap says."""
+    codes = np.where(held, TEST, TRAIN).astype(np.uint8)
+    return np.asarray(with_gap(samples, codes) == TRAIN)
 
 
 def held_folds(

@@ -94,6 +94,14 @@ def test_what_is_written_is_what_is_read(learnt, tmp_path):
         Applicability.load(path)
 
 
+def test_rows_without_weight_are_not_known(samples):
+    half = samples["polygon"].values % 2 == 0
+    light = samples.assign(weight=("sample", half.astype("float32")))
+    told = learn_applicability(light).known.rows
+    used = half & (samples["fold_block"].values != 0)
+    assert len(told) == used.sum()
+
+
 def test_another_cube_or_one_fold_is_refused(cube, samples, learnt):
     with pytest.raises(InputError, match="'s1'"):
         applicability_map(cube.drop_dims("s1_band"), learnt)

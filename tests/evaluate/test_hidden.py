@@ -16,6 +16,7 @@ from geocube_ml.models.fit import Fit
 from geocube_ml.spec.evaluate import EvaluateSpec
 from geocube_ml.spec.models import ForestSpec, FusionSpec
 from geocube_ml.spec.samples import SamplesSpec
+from geocube_ml.train import train_model
 from tests.seasons import NAMES, add_radar, add_terrain, make_cube, make_still, scheme
 
 N = len(NAMES)
@@ -114,6 +115,7 @@ def test_a_source_is_left_out_of_the_fit_and_of_the_judging(samples, fitted):
         assert f"{name}_band" not in known.dims
     radar, optical, terrain = got["without"]
     (whole, *_) = got["scores"]
+    assert got["whole"] == []  # they stand in `scores`
     assert radar["confusion"] == terrain["confusion"] == whole["confusion"]
     assert optical["difference"]["overall"]["value"] < -0.3
 
@@ -129,6 +131,11 @@ def test_models_that_allow_it_are_asked_without_a_source_as_they_are(samples, fi
     assert names == ["random-one-0", "block-one-0", "block-one-0-without_s2",
                      "block-one-0-lacking_s2"]  # fmt: skip
     assert {score["split"] for score in got["scores"]} == {"random"}
+    whole, majority = got["whole"]
+    assert (whole["model"], whole["split"], majority["split"]) == ("one", "block", "block")
+    by = as_is["difference"]["overall"]["value"]
+    assert by == pytest.approx(as_is["overall"] - whole["overall"], abs=2e-6)
+    assert any(note.startswith("Spatial hold-out: ") for note in got["notes"])
 
 
 def test_what_cannot_be_fitted_is_noted_and_the_rest_is_judged(samples, fitted, monkeypatch):
@@ -188,3 +195,15 @@ def test_a_lazy_cube_is_cut_lazily_too(samples):
     np.testing.assert_array_equal(cut["s2"][:2], cube["s2"][:2])
     assert cut["s2"].attrs == cube["s2"].attrs
     assert "s1" not in dropped_source(cube, "s1")
+
+
+def test_a_fusion_is_fitted_without_the_encoder_of_what_is_left_out(samples):
+    spec = FusionSpec(
+        encoder={"kind": "tempcnn", "width": 4}, encoders={"s1": {"kind": "gru", "width": 4}},
+        epochs=1,
+    )  # fmt: skip
+    without = EvaluateSpec(splits=("block",), without=("s1",), resamples=0)
+    bundles = {"fusion": train_model(samples, spec)}
+    said = evaluate_models(samples, bundles, {"fusion": spec}, without)
+    assert not [note for note in said["notes"] if "not judged" in note]
+    assert len(said["without"]) == 2

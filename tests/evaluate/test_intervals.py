@@ -9,7 +9,9 @@ from sklearn import metrics
 
 from geocube_ml.data.samples import gather_samples
 from geocube_ml.evaluate import MAJORITY, evaluate_models
-from geocube_ml.evaluate.folds import folds_of, groups_of
+from geocube_ml.evaluate.folds import Groups, folds_of, groups_of
+from geocube_ml.evaluate.notes import _lacking
+from geocube_ml.evaluate.scores import Judged
 from geocube_ml.evaluate.tally import Tally, figures_of
 from geocube_ml.evaluate.tasks import FoldTask, judge_fold
 from geocube_ml.kernels.calibration import expected_calibration_error, soften
@@ -268,5 +270,52 @@ def test_a_class_with_one_test_row_has_figures_but_no_interval(samples):
     score = of(judge(one, good=1.0), "good")
     assert sum(score["confusion"][2]) == 1
     assert score["producers"][2] in (0, 1)
-    assert score["interval"]["producers"][2] is None  # a third of the resamples lack it
-    assert score["interval"]["macro_f1"] is not None
+    for key in ("f1", "iou", "users", "producers"):
+        assert score["interval"][key][2] is None  # a third of the resamples lack it
+        assert score["interval"][key][1] is not None
+    assert score["interval"]["macro_f1"] is score["interval"]["balanced"] is None
+    assert score["interval"]["overall"] is not None
+
+
+def test_a_class_in_two_of_twenty_groups_has_no_interval_and_that_is_noted():
+    """A mean over the classes that a resample happens to have is another figure."""
+    rng = np.random.default_rng(3)
+    group = np.arange(20).repeat(25)
+    label = np.where(rng.random(500) < 0.5, 1, 0)
+    label[group < 2] = 2  # the rare one
+    answer = np.where(rng.random(500) < 0.35, rng.integers(0, 3, 500), label)
+    shares = np.full(3, 1 / 3)
+    groups = Groups("blocks", group, 20, joined=False)
+    spec = EvaluateSpec(splits=("block",), resamples=400)
+    judged, other = (
+        Judged.of(Tally.of(np.eye(3, dtype="float32")[codes], label, group, shares=shares),
+                  groups, spec, 0)
+        for codes in (answer, np.roll(answer, 7))
+    )  # fmt: skip
+    ends = judged.score("m", "block", {})["interval"]
+    assert ends["macro_f1"] is ends["balanced"] is None
+    assert [one is None for one in ends["f1"]] == [one is None for one in ends["users"]]
+    assert [one is None for one in ends["iou"]] == [False, False, True]
+    assert judged.above("other", other)["macro_f1"]["interval"] is None
+    low, high = ends["kappa"]
+    assert 0 < low < high
+    lacks = judged.lacking.any(axis=1)
+    assert 0.05 < lacks.mean() < 0.2
+    assert judged.lacking[:, :2].sum() == 0
+    (note,) = _lacking(judged.lacking, scheme(("a", "b", "rare")), "blocks")
+    assert note.startswith(f"{lacks.mean():.0%} of the resamples lack a class that few blocks")
+    assert note.endswith("(rare): macro-F1 and balanced accuracy have no interval, nor have the "
+                         "figures of rare")  # fmt: skip
+
+
+def test_a_class_that_few_resamples_lack_is_judged_by_those_that_have_it(samples):
+    held, label = samples["fold_block"].values == 0, samples["label"].values
+    block = samples["block"].values
+    own = np.unique(block[held & (label == 2)])
+    gone = held & (label == 2) & ~np.isin(block, own[:4])
+    few = samples.isel(sample=~gone)
+    got = judge(few, good=0.8)
+    ends = of(got, "good")["interval"]
+    assert ends["f1"][2][0] > 0
+    assert ends["macro_f1"] is not None
+    assert not any("of the resamples lack" in note for note in got["notes"])

@@ -17,6 +17,7 @@ from geocube_ml.evaluate import (
     evaluate_models,
     evaluate_reference,
 )
+from geocube_ml.evaluate.folds import splits_of
 from geocube_ml.kernels.sampling import blocks
 from geocube_ml.models.bundle import ModelBundle
 from geocube_ml.models.network import one_thread
@@ -241,7 +242,7 @@ def test_few_polygons_are_noted(samples, bundles):
     assert any(
         note.startswith(f"Spatial hold-out: only {n} polygons are tested") for note in got["notes"]
     )
-    assert not any(note.startswith("Cross-validation by polygon: only") for note in got["notes"])
+    assert not any(note.startswith("By polygon, cross-validated: only") for note in got["notes"])
 
 
 def without(samples, code, held):
@@ -269,7 +270,7 @@ def test_a_fold_without_a_class_is_noted_and_no_obstacle(samples):
     bundles = {name: train_model(one, spec, lenient=True) for name, spec in MODELS.items()}
     got = evaluate_models(one, bundles, MODELS, EvaluateSpec(splits=("polygon",)))
     assert (
-        "Cross-validation by polygon: no training pixel of grassland in 1 of 5 folds"
+        "By polygon, cross-validated: no training pixel of grassland in 1 of 5 folds"
         in got["notes"]
     )
     assert score_of(got, "forest", "polygon")["f1"][2] == 0
@@ -473,6 +474,28 @@ def test_the_given_split_judges_the_bundles_and_the_block_split_fits_anew(
     assert score["n_train"] == (grouped["split"].values == "train").sum()
     (rows,) = fitted
     np.testing.assert_array_equal(rows, grouped["fold_block"].values != 0)
+
+
+def test_a_group_is_left_out_with_the_gap_around_it(samples, bundles, monkeypatch):
+    west = samples["x"].values < np.median(samples["x"].values)
+    halves = samples.assign(fold_group=("sample", west.astype("int16")))
+    fitted = spied(monkeypatch)
+    for gap in (0.0, 60.0):
+        table = halves.assign_attrs(gap_m=gap)
+        evaluate_models(table, bundles, {"forest": TREES}, EvaluateSpec(splits=("group",)))
+    wide, narrow = fitted[:2], fitted[2:]
+    for k in range(2):
+        assert (wide[k] == (halves["fold_group"].values != k)).all()
+        assert (wide[k] & ~narrow[k]).any()
+        assert not (narrow[k] & ~wide[k]).any()
+        near = halves["x"].values[wide[k] & ~narrow[k]]
+        assert np.abs(near - np.median(halves["x"].values)).max() <= 70
+
+
+def test_the_usual_splits_are_told_side_by_side(samples, grouped):
+    assert splits_of(samples, EvaluateSpec()) == ("block", "polygon", "random")
+    assert splits_of(grouped, EvaluateSpec()) == ("split", "polygon", "random", "group")
+    assert splits_of(grouped, EvaluateSpec(splits=("random",))) == ("random",)
 
 
 @pytest.mark.parametrize(("split", "field"), [("group", "group_column"), ("split", "split_column")])

@@ -85,6 +85,15 @@ def test_kept_rows_follow_the_seed_and_few_of_them_change_little():
     np.testing.assert_array_equal(again.rows, some.rows)
 
 
+def test_a_fold_of_one_row_is_kept_among_many():
+    rows, _ = cloud(3000)
+    fold = np.zeros(3000, int)
+    fold[2500] = 1
+    known = learn_known(rows, fold, most=50)
+    assert len(known.rows) == 50
+    assert np.isfinite(known.threshold)
+
+
 @pytest.mark.parametrize(
     ("rows", "fold", "said"),
     [

@@ -79,8 +79,15 @@ def test_one_point_of_a_stratum_has_no_error_and_none_is_refused():
     assert np.isfinite(found.area.value).all()
     assert np.isnan(found.area.error).all()
     assert np.isnan(found.overall.error)
+    assert np.isnan(found.producers.error).all()
+    assert np.isnan(found.users.error[0])
+    own = 10 / 13  # within its own stratum, whatever the others are
+    assert found.users.error[1] == pytest.approx(np.sqrt(own * (1 - own) / 12))
     with pytest.raises(ValueError, match=r"no point in the strata \[0\]"):
         of_counts(np.array([[0, 0], [3, 10]]), np.array([10, 100]))
+    strata = np.array([0] + [1] * 13), np.array([0, 1] + [1] * 12), np.array([0] * 4 + [1] * 10)
+    edge = estimate(*strata, np.array([10, 100, 0]), 2)  # strata that are no classes
+    assert np.isnan(edge.users.error).all()
     absent = of_counts(np.array([[0, 0], [3, 10]]), np.array([0, 100]))
     assert absent.area.value[1] == pytest.approx(10 / 13)
     assert np.isnan(absent.users.value[0])

@@ -3,10 +3,12 @@ from __future__ import annotations
 import json
 
 import numpy as np
+import pandas as pd
 import pytest
 
 from geocube_ml.evaluate.areas import estimate_areas
 from geocube_ml.report import judged
+from geocube_ml.report.accuracy import remarks
 from geocube_ml.report.page import write_report
 
 from .conftest import NAMES, make_scores
@@ -112,6 +114,25 @@ def test_classes_calibration_early_and_sources_have_tables(page, scores):
     assert len(page.images) == 3  # two of how sure models are, one of how early
 
 
+def test_what_is_hidden_is_beside_the_whole_though_the_hold_out_is_no_split(scores, tmp_path):
+    held = [one for one in scores["scores"] if one["split"] == "block"]
+    others = [one for one in scores["scores"] if one["split"] != "block"]
+    apart = scores | {"scores": others, "whole": held}
+    page = read(write_report(tmp_path / "r.html", title="t", scores=apart))
+    assert below(page, "Steps")["all"][1].startswith(f"{held[0]['macro_f1']:.3f}")
+    assert "Macro-F1 on the spatial hold-out with series that end" in page.text
+
+
+def test_notes_of_what_is_hidden_are_shown(scores):
+    noted = {
+        key: [one | {"notes": ["7 test samples have no observation"]} for one in scores[key]]
+        for key in ("early", "without")
+    }
+    said = remarks(scores | noted)
+    for where in ("2 steps known", "4 steps known", "without s1 (fitted anew)"):
+        assert f"tempcnn, spatial hold-out, {where}: 7 test samples have no observation" in said
+
+
 def test_each_group_that_was_left_out_has_a_row(scores, tmp_path):
     left = [{"group": name, "n_test": 1200, "macro_f1": 0.5} for name in ("2018", "2019")]
     held = [score | {"split": "group", "left_out": left} for score in scores["scores"][:3]]
@@ -122,11 +143,20 @@ def test_each_group_that_was_left_out_has_a_row(scores, tmp_path):
 
 
 def test_areas_by_points_have_a_table(page):
-    rows = below(page, "mapped ha", "estimated ha")
+    rows = below(page, "mapped", "estimated")  # of no unit, as none was told
     assert set(rows) == {"Class", *NAMES}
     assert rows["water"][:2] == ["60", "50.00"]
     assert "From 300 points of the map" in page.text
     assert sum(float(rows[name][2]) for name in NAMES) == pytest.approx(150, abs=0.05)
+
+
+def test_strata_that_are_no_classes_and_a_unit_are_shown(scores, tmp_path):
+    table = {"stratum": ["edge"] * 4 + ["core"] * 4, "mapped": list("aabbaaaa"),
+             "reference": list("ababaaab")}  # fmt: skip
+    areas = estimate_areas(pd.DataFrame(table), {"edge": 1, "core": 3}, classes=["a", "b"])
+    told = write_report(tmp_path / "r.html", title="t", scores=scores, areas=areas | {"unit": "ha"})
+    rows = below(read(told), "mapped ha", "estimated ha")
+    assert rows["a"][:3] == ["6", "–", "2.75"]
 
 
 def test_scores_without_intervals_make_no_further_tables(tmp_path):

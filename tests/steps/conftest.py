@@ -48,7 +48,11 @@ def values(archive: Archive) -> dict[str, Any]:
         },
         "samples": {"per_polygon": 20, "block_m": 200},
         "models": {"tempcnn": {"epochs": 2, "width": 16}, "forest": {"trees": 20}},
-        "evaluate": {"reference": str(archive.truth), "bound": str(archive.best)},
+        "evaluate": {
+            "splits": ["block", "random"],
+            "reference": str(archive.truth),
+            "bound": str(archive.best),
+        },
     }
 
 

@@ -4,6 +4,7 @@ import hashlib
 import json
 import shutil
 import sys
+from types import SimpleNamespace
 
 import numpy as np
 import onnxruntime
@@ -13,6 +14,7 @@ import yaml
 from geocube_ml.data.table import read_samples
 from geocube_ml.models.bundle import ModelBundle
 from geocube_ml.run import main
+from geocube_ml.steps.export_model import _metrics
 from tests.stac import faults
 
 MODELS = ("tempcnn", "forest")
@@ -75,6 +77,16 @@ def test_the_item_says_when_and_how_good_and_on_what_terms(out, items):
         found = [one["macro_f1"] for one in told["geocube_ml:metrics"]]
         assert found[: len(own)] == own
         assert own
+
+
+def test_the_item_publishes_no_labels(tmp_path):
+    path = tmp_path / "scores.json"
+    score = {"model": "m", "split": "group", "rmse": 2.5, "pairs": [[1, 2]], "left_out": [{}],
+             "confusion": [[1]], "reliability": [[1]]}  # fmt: skip
+    path.write_text(json.dumps({"scores": [score]}))
+    records = SimpleNamespace(facts=lambda _: {})
+    found = _metrics(SimpleNamespace(records=records, scores_path=path), "m")
+    assert found == [{"model": "m", "split": "group", "rmse": 2.5}]
 
 
 def test_without_the_extra_the_rest_is_written_and_the_lack_is_said(

@@ -47,7 +47,7 @@ def recipe_path(values, archive, cube_alone, tmp_path_factory):
     samples = values["samples"] | {"value_column": "agb", "value_units": "Mg/ha"}
     changed = {
         "labels": labels, "samples": samples, "models": MODELS, "out": "out",
-        "evaluate": {"resamples": 100}, "dataset": {"chips": "none"},
+        "evaluate": {"splits": ["block", "random"], "resamples": 100}, "dataset": {"chips": "none"},
     }  # fmt: skip
     (folder / "recipe.yaml").write_text(yaml.safe_dump(values | changed, sort_keys=False))
     return folder / "recipe.yaml"

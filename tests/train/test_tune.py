@@ -6,12 +6,15 @@ import sys
 import numpy as np
 import pytest
 
+from geocube_ml.data.samples import gather_samples
 from geocube_ml.errors import InputError, SpecError
 from geocube_ml.spec.networks import LTAESpec, TempCNNSpec, UNetSpec
+from geocube_ml.spec.samples import SamplesSpec
 from geocube_ml.spec.tables import ForestSpec
 from geocube_ml.spec.tune import TuneSpec
 from geocube_ml.train.trials import run_trials
 from geocube_ml.train.tune import held_folds, tune_arrays
+from tests.seasons import make_cube
 
 N, BLOCKS = 90, 6
 SEARCH = TuneSpec(
@@ -125,6 +128,25 @@ def test_a_held_out_row_is_judged_and_never_learnt(monkeypatch):
     assert (held.sum(axis=0) == 1).all()
     for fold in held:
         assert not set(block[fold]) & set(block[~fold]), "a block lies in one fold"
+
+
+def test_rows_in_the_gap_around_a_fold_are_not_learnt_meanwhile(monkeypatch):
+    from geocube_ml.train import tune
+
+    samples = gather_samples(make_cube(), SamplesSpec(block_m=100, gap_m=50))
+    fits = []
+    real = tune.fit_model
+
+    def spy(spec, series, label, n_class, **given):
+        fits.append((len(label), int(given["validation"].sum())))
+        return real(spec, series, label, n_class, **given)
+
+    monkeypatch.setattr(tune, "fit_model", spy)
+    few = SEARCH.model_copy(update={"trials": 1, "folds": 2})
+    tune.tune_model(samples, ForestSpec(trees=3), few)
+    tune.tune_model(samples.assign_attrs(gap_m=0.0), ForestSpec(trees=3), few)
+    rows, held = np.array(fits).reshape(2, -1, 2).transpose(2, 0, 1)
+    assert (rows[0] - held[0] < rows[1] - held[1]).all()
 
 
 def test_a_trial_that_does_badly_is_given_up_early():
