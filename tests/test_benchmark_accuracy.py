@@ -252,6 +252,16 @@ def test_targets_are_held_against_what_was_measured():
     assert (second["said"], second["met"]) == ("tempcnn +0.025 (+0.010 to +0.040)", False)
 
 
+def test_a_lead_over_seeds_is_paired():
+    """Leads of 2, 3 and 4 points: 3 +- 4.303 x 1 / sqrt(3)."""
+    forest = {"overall": 0.70, "by_seed": [0.69, 0.70, 0.71]}
+    ours = {"overall": 0.73, "ahead": 0.03, "by_seed": [0.71, 0.73, 0.75]}
+    split = {"figure": "overall", "models": {"forest": forest, "tempcnn": ours}}
+    sets = {"tempcnn_formosat2": {"published": [], "splits": {"given": split}}}
+    (one,) = judged_targets(sets, full=False)
+    assert (one["said"], one["met"]) == ("+0.030 (+0.005 to +0.055)", True)
+
+
 def test_every_plan_names_models_with_valid_changes():
     for plan in PLANS:
         for name, changes in (plan.models | plan.more).items():
