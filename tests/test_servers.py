@@ -311,6 +311,10 @@ def test_a_client_that_retries_recovers(s3: S3, s3_faults: S3Proxy):
 
 
 def test_a_killed_worker_is_replaced(dask_cluster: DaskCluster):
+    with dask_cluster.client() as client:  # a nanny gives up a worker that dies while it starts
+        until(lambda: set(client.run(lambda dask_worker: dask_worker.status.name).values())
+              == {"running"})  # fmt: skip
+        assert client.run(operator.add, 1, 2, nanny=True)
     before = dask_cluster.worker_pids()
     assert sorted(before) == ["worker-0", "worker-1"]
     killed = dask_cluster.kill_worker("worker-0")
