@@ -23,7 +23,9 @@ from benchmarks.accuracy.targets import judged_targets
 from geocube_ml.errors import InputError, MissingError
 from geocube_ml.sim.phenology import SCHEME
 from geocube_ml.spec.labels import UNKNOWN
+from geocube_ml.spec.models import EnsembleSpec
 from geocube_ml.spec.tables import ForestSpec
+from geocube_ml.train import fit_model
 
 N, STEPS = 60, 6
 
@@ -208,11 +210,28 @@ def test_a_run_that_was_stopped_goes_on(tmp_path, monkeypatch):
     kept = tmp_path / "kept"
     kept.mkdir()
     data = read(source)
-    for fit, (_, test) in zip(trial.fits(), folds(data, trial.split, 0), strict=True):
+    for (fit,), (_, test) in zip(trial.fits(), folds(data, trial.split, 0), strict=True):
         np.savez(kept / fit.name, rows=test, prob=np.full((len(test), 2), 0.5), seconds=1)
     monkeypatch.setattr("benchmarks.accuracy.run.do", None)
     assert list(run([trial], kept)) == [trial]
     assert sorted(np.concatenate([one.rows for one in said(trial, kept)])) == list(range(N))
+
+
+def test_an_ensemble_is_the_mean_of_fits_that_others_use_too(tmp_path):
+    source, split = saved(tmp_path), Split("random", 2)
+    spec = EnsembleSpec(of={"forest": {"trees": 5}, "minirocket": {"features": 84}})
+    both = Trial(source, split, "ensemble", spec, 3)
+    alone = Trial(source, split, "forest", ForestSpec(trees=5), 3)
+    kept = tmp_path / "kept"
+    assert set(run([both, alone], kept, 1)) == {both, alone}
+    assert len(list(kept.iterdir())) == 4
+    data = read(source)
+    train, test = folds(data, split, 3)[0]
+    fitted = fit_model(both.seeded, data.series[train], data.label[train], 2)
+    np.testing.assert_allclose(
+        said(both, kept)[0].prob, fitted.predict_proba(data.series[test]), atol=1e-6
+    )
+    assert said(both, kept)[0].seconds > said(alone, kept)[0].seconds
 
 
 def test_a_users_series_go_through_the_command(tmp_path, capsys):

@@ -202,13 +202,18 @@ def _split(
     reference = judged.get(REFERENCE) or judged.get(f"{REFERENCE}+balanced")
     n_fold = len(folds_of(source, split, 0))
     first = next(iter(judged.values()))
+    each = split.kind == "leave-one-out" and bool(data.group_names)
     return {
         "kind": split.kind,
         "figure": plan.figure,
         "folds": n_fold,
         "seeds": len(first.by_seed[plan.figure]),
         "interval_by": first.unit,
-        "models": {name: document(one, reference, plan.figure) for name, one in judged.items()},
+        **({"left_out": list(data.group_names)} if each else {}),
+        "models": {
+            name: document(one, reference, plan.figure, by_fold=each)
+            for name, one in judged.items()
+        },
     }
 
 

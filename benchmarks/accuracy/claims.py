@@ -192,22 +192,36 @@ def document(told: dict[Case, Any], size: int, n_seed: int) -> dict[str, Any]:
 
 def show(claims: dict[str, Any], width: int = 120) -> None:
     """Print the three tables."""
+    for title, heading, lines in tables(claims):
+        table = Table(title=f"Simulated, {title}: macro-F1 of every pixel, 95 % interval")
+        for name in heading:
+            table.add_column(name, justify="left" if name == "where" else "right")
+        for line in lines:
+            table.add_row(*line)
+        Console(width=width).print(table)
+
+
+def tables(claims: dict[str, Any]) -> list[tuple[str, list[str], list[list[str]]]]:
+    """Title, heading and lines of the three tables."""
+    found = []
     for title, part, keys in (
         ("labelled fields", "few", ("cloudy", "share", "polygons")),
         ("used elsewhere", "elsewhere", ("where",)),
         ("bands", "bands", ("share", "bands")),
     ):
-        table = Table(title=f"Simulated, {title}: macro-F1 of every pixel, 95 % interval")
-        for name in (*keys, *MODELS):
-            table.add_column(name, justify="left" if name == "where" else "right")
         lines: dict[tuple[str, ...], dict[str, str]] = {}
         for one in claims[part]:
             line = lines.setdefault(tuple(_plain(one[key]) for key in keys), {})
             low, high = one["interval"]
             line[one["model"]] = f"{one['macro_f1']:.3f} ({low:.3f}-{high:.3f})"
-        for key, line in lines.items():
-            table.add_row(*key, *(line.get(model, "") for model in MODELS))
-        Console(width=width).print(table)
+        heading = [*("" if key == "cloudy" else key for key in keys), *MODELS]
+        found.append(
+            (
+                title, heading,
+                [[*key, *(line.get(model, "") for model in MODELS)] for key, line in lines.items()],
+            )
+        )  # fmt: skip
+    return found
 
 
 def draw(claims: dict[str, Any], path: Path) -> None:

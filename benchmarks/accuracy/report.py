@@ -8,6 +8,8 @@ from typing import Any
 from rich.console import Console
 from rich.table import Table
 
+from benchmarks.accuracy import claims
+
 FIGURES = {"overall": "accuracy", "balanced": "balanced accuracy", "macro_f1": "macro-F1"}
 
 Results = dict[str, Any]
@@ -194,9 +196,7 @@ def page(results: Results) -> str:
             f"### {parent}\n\n{_sentence(FIGURES[of[0]['figure']])}, 95 % interval drawn over "
             f"{drawn}. {_sentence(said)}.\n\n{_markdown(heading, lines)}"
         )
-        ahead = _ahead(results, parent)
-        if ahead:
-            parts.append(ahead)
+        parts += [text for text in (_each(results, parent), _ahead(results, parent)) if text]
     rows = [
         [one["what"], f"{one['wanted']:.3f}", one["said"], "met" if one["met"] else "not met"]
         for one in results.get("targets", ())
@@ -204,7 +204,38 @@ def page(results: Results) -> str:
     if rows:
         table = _markdown(["target", "wanted", "measured", ""], rows)
         parts.append(f"### What was aimed at\n\n{table}")
+    if "claims" in results:
+        parts.append(_claims(results["claims"]))
     return "\n\n".join(parts) + "\n"
+
+
+def _each(results: Results, parent: str) -> str:
+    """What was left out in turn, one by one."""
+    tables = []
+    for _, measured in rows_of(results, parent):
+        if "left_out" not in measured:
+            continue
+        models = measured["models"]
+        rows = [
+            [name, *(f"{said['by_fold'][at]:.3f}" for said in models.values())]
+            for at, name in enumerate(measured["left_out"])
+        ]
+        tables.append("Left out in turn:\n\n" + _markdown(["left out", *models], rows))
+    return "\n\n".join(tables)
+
+
+def _claims(measured: dict[str, Any]) -> str:
+    """The simulated ground, as tables; their picture lies beside the file of results."""
+    seeds = _counted(measured["seeds"], "seed")
+    head = (
+        "### Simulated ground\n\nMacro-F1 of every pixel east of the training fields, 95 % "
+        f"interval drawn over fields; {seeds}.\n\n"
+        "![Few labels, other places, fewer bands](../benchmarks/results/accuracy-claims.png)"
+    )
+    parts = [head]
+    for title, heading, lines in claims.tables(measured):
+        parts.append(f"{_sentence(title)}:\n\n{_markdown(heading, lines)}")
+    return "\n\n".join(parts)
 
 
 def _ahead(results: Results, parent: str) -> str:

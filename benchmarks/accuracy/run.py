@@ -2,6 +2,7 @@
 
 A fit is one model on one fold.  It runs in a process of its own with one thread, and what it says
 of the test rows is kept in a folder until the run is done, so that a run that was stopped goes on.
+An ensemble needs no fit of its own: its answer is the mean of what its models said.
 """
 
 from __future__ import annotations
@@ -23,7 +24,7 @@ from benchmarks.accuracy.splits import Fold, Split, folds
 from geocube_ml.errors import InputError
 from geocube_ml.files import whole_file
 from geocube_ml.spec.base import digest
-from geocube_ml.spec.models import ModelSpec
+from geocube_ml.spec.models import EnsembleSpec, ModelSpec
 
 
 @dataclass(frozen=True, eq=False)  # one is itself
@@ -38,18 +39,25 @@ class Trial:
     seed: int
     """Of the folds, and of the model."""
 
-    def fits(self) -> list[Fit]:
-        """One a fold."""
-        return [
-            Fit(self, fold) for fold in range(len(folds_of(self.source, self.split, self.seed)))
-        ]
+    @property
+    def seeded(self) -> ModelSpec:
+        """The spec with the trial's seed."""
+        return self.spec.model_copy(update={"seed": self.seed})
+
+    def fits(self) -> list[list[Fit]]:
+        """Of each fold what is fitted: the model, or those of an ensemble."""
+        spec = self.seeded
+        parts = list(spec.parts.values()) if isinstance(spec, EnsembleSpec) else [spec]
+        n_fold = len(folds_of(self.source, self.split, self.seed))
+        return [[Fit(self, part, fold) for part in parts] for fold in range(n_fold)]
 
 
 @dataclass(frozen=True)
 class Fit:
-    """A trial on one fold."""
+    """A model on one fold."""
 
     trial: Trial
+    spec: ModelSpec
     fold: int
 
     @property
@@ -58,9 +66,9 @@ class Fit:
         trial = self.trial
         said = [
             trial.source.name, _stamp(trial.source.file), trial.split.kind, trial.split.n_fold,
-            trial.seed, self.fold, trial.spec.result(),
+            trial.seed, self.fold, self.spec.result(),
         ]  # fmt: skip
-        return f"{trial.source.name.replace('/', '-')}-{trial.model}-{digest(said)}.npz"
+        return f"{trial.source.name.replace('/', '-')}-{self.spec.kind}-{digest(said)}.npz"
 
 
 @dataclass(frozen=True)
@@ -97,17 +105,23 @@ def run(trials: Sequence[Trial], kept: Path, workers: int | None = None) -> Iter
         A set cannot be read or split, or a model cannot be fitted; the text names the trial.
     """
     kept.mkdir(parents=True, exist_ok=True)
-    fits = {trial: trial.fits() for trial in trials}
-    todo = {fit: trial for trial in trials for fit in fits[trial] if not (kept / fit.name).exists()}
-    left = {trial: sum(of is trial for of in todo.values()) for trial in trials}
+    fits = {trial: [fit for fold in trial.fits() for fit in fold] for trial in trials}
+    todo = {
+        fit.name: fit
+        for of_trial in fits.values()
+        for fit in of_trial
+        if not (kept / fit.name).exists()
+    }
+    left = {trial: {fit.name for fit in of_trial} & set(todo) for trial, of_trial in fits.items()}
     yield from (trial for trial in trials if not left[trial])
     if not todo:
         return
-    for fit in _done(list(todo), kept, workers or len(os.sched_getaffinity(0))):
-        trial = todo[fit]
-        left[trial] -= 1
-        if not left[trial]:
-            yield trial
+    for fit in _done(list(todo.values()), kept, workers or len(os.sched_getaffinity(0))):
+        for trial, names in left.items():
+            if fit.name in names:
+                names.remove(fit.name)
+                if not names:
+                    yield trial
 
 
 def _done(fits: Sequence[Fit], kept: Path, workers: int) -> Iterator[Fit]:
@@ -141,8 +155,8 @@ def do(fit: Fit, kept: Path) -> None:
     begun = time.process_time()
     try:
         fitted = fit_model(
-            trial.spec.model_copy(update={"seed": trial.seed}), data.series[train],
-            data.label[train], len(data.classes), layout=data.layout,
+            fit.spec, data.series[train], data.label[train], len(data.classes),
+            layout=data.layout,
         )  # fmt: skip
     except InputError as error:
         raise InputError(
@@ -158,17 +172,22 @@ def do(fit: Fit, kept: Path) -> None:
 def said(trial: Trial, kept: Path) -> list[Said]:
     """What the fits of a trial said, a fold each."""
     found = []
-    for fit in trial.fits():
-        with np.load(kept / fit.name) as file:
-            found.append(Said(file["rows"], file["prob"], float(file["seconds"])))
+    for fold in trial.fits():
+        parts = []
+        for fit in fold:
+            with np.load(kept / fit.name) as file:
+                parts.append(Said(file["rows"], file["prob"], float(file["seconds"])))
+        prob = np.mean([part.prob for part in parts], axis=0)
+        found.append(Said(parts[0].rows, prob, sum(part.seconds for part in parts)))
     return found
 
 
 def forget(trials: Sequence[Trial], kept: Path) -> None:
     """Remove what the fits of some trials said."""
     for trial in trials:
-        for fit in trial.fits():
-            (kept / fit.name).unlink(missing_ok=True)
+        for fold in trial.fits():
+            for fit in fold:
+                (kept / fit.name).unlink(missing_ok=True)
 
 
 def _stamp(file: str | None) -> list[object]:

@@ -50,6 +50,8 @@ class Labelled:
     layout : Layout
     group : (n,) int64 or None
         What is of one group (a polygon, a village) is never on both sides of a split by group.
+    group_names : tuple of str
+        Of the groups' codes; none where they have no names worth telling.
     lon, lat : (n,) float64 or None
         Degrees of WGS84.
     test : (n,) bool or None
@@ -68,6 +70,7 @@ class Labelled:
     lat: NDArray[np.float64] | None = None
     test: NDArray[np.bool_] | None = None
     n_unobserved: int = 0
+    group_names: tuple[str, ...] = ()
 
     def only(self, rows: NDArray[np.bool_], name: str | None = None) -> Labelled:
         """Some of the rows; codes of classes stay as they are."""
@@ -390,6 +393,7 @@ def _cropmask(source: Source) -> Labelled:
         series=np.concatenate([found.series, slope], axis=2),
         layout=Layout((found.series.shape[2],), (1,)),
         group=_codes(arrays["region"]),
+        group_names=tuple(str(name) for name in np.unique(arrays["region"])),
     )
     part = source.name.partition("/")[2]
     if not part:

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from benchmarks.accuracy.run import Said
 from benchmarks.accuracy.sets import Labelled
 from benchmarks.accuracy.splits import units
-from geocube_ml.kernels.accuracy import OVERALL, figures
+from geocube_ml.kernels.accuracy import OVERALL, confusion, figures
 from geocube_ml.kernels.bootstrap import interval, resampled_sums
 from geocube_ml.kernels.calibration import expected_calibration_error, log_loss
 
@@ -27,11 +27,14 @@ class Judged:
     ----------
     sums : (unit, class, class) float64
         Confusion matrices of what intervals are drawn by, the mean over the seeds.
+    folds : (fold, class, class) float64
+        Confusion matrices of the test rows of each fold, the mean over the seeds.
     by_seed : dict of figure to list of float
         Of each seed, over all its folds together.
     """
 
     sums: NDArray[np.float64]
+    folds: NDArray[np.float64]
     by_seed: dict[str, list[float]]
     unit: str
     seconds: float
@@ -62,7 +65,11 @@ def judge(data: Labelled, kind: str, by_seed: Sequence[Sequence[Said]]) -> Judge
     names = (*OVERALL, "log_loss", "calibration_error")
     found: dict[str, list[float]] = {name: [] for name in names}
     seconds = []
+    matrices = np.zeros((len(by_seed[0]), n_class, n_class))
     for folds in by_seed:
+        for number, fold in enumerate(folds):
+            matrix = confusion(data.label[fold.rows], fold.prob.argmax(axis=1), n_class)
+            matrices[number] += matrix / len(by_seed)
         rows = np.concatenate([said.rows for said in folds])
         prob = np.concatenate([said.prob for said in folds])
         mapped = prob.argmax(axis=1)
@@ -75,20 +82,24 @@ def judge(data: Labelled, kind: str, by_seed: Sequence[Sequence[Said]]) -> Judge
         found["log_loss"].append(log_loss(prob, data.label[rows]))
         found["calibration_error"].append(expected_calibration_error(prob, data.label[rows]))
         seconds += [said.seconds for said in folds]
-    return Judged(sums, found, unit, float(np.mean(seconds)))
+    return Judged(sums, matrices, found, unit, float(np.mean(seconds)))
 
 
-def document(model: Judged, reference: Judged | None, figure: str) -> dict[str, object]:
+def document(
+    model: Judged, reference: Judged | None, figure: str, *, by_fold: bool = False
+) -> dict[str, object]:
     """For the file of results: figures, and how far it is ahead of the reference model.
 
     Intervals are 95 % ones over what `units` says, drawn again with the matrices of all seeds:
     they hold for other ground of the same kind, and the difference is paired, as the same units are
-    drawn for both.
+    drawn for both.  `by_fold` tells the figure of each fold too.
     """
     drawn = _figure_of_draws(model, figure)
     said: dict[str, object] = {name: round(model.mean(name), 4) for name in model.by_seed}
     said["interval"] = _rounded(interval(drawn, model.mean(figure)))
     said["by_seed"] = [round(value, 4) for value in model.by_seed[figure]]
+    if by_fold:
+        said["by_fold"] = [round(float(one), 4) for one in figures(model.folds)[figure]]
     said["seconds_a_fit"] = round(model.seconds, 1)
     if reference is not None and reference is not model:
         ahead = drawn - _figure_of_draws(reference, figure)

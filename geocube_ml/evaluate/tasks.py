@@ -18,7 +18,7 @@ from geocube_ml.evaluate.probabilities import probabilities
 from geocube_ml.evaluate.tally import Tally
 from geocube_ml.models.bundle import ModelBundle
 from geocube_ml.spec.evaluate import EvaluateSpec, Split
-from geocube_ml.spec.models import ModelSpec
+from geocube_ml.spec.models import EnsembleSpec, ModelSpec
 from geocube_ml.spec.networks import FusionSpec
 from geocube_ml.train import train_model
 
@@ -196,6 +196,9 @@ def class_shares(label: NDArray[np.uint8], n_class: int) -> NDArray[np.float64]:
 
 def _fitting(spec: ModelSpec, without: str | None) -> ModelSpec:
     """A spec without what it says of a source that is left out."""
+    if isinstance(spec, EnsembleSpec):
+        parts = {name: _fitting(part, without) for name, part in spec.of.items()}
+        return spec.model_copy(update={"of": parts})
     if isinstance(spec, FusionSpec) and without in spec.encoders:
         rest = {name: one for name, one in spec.encoders.items() if name != without}
         return spec.model_copy(update={"encoders": rest})

@@ -20,10 +20,13 @@ import shapely
 from geocube_ml.errors import InputError
 from geocube_ml.files import read_json
 from geocube_ml.models.bundle import ModelBundle
+from geocube_ml.models.ensemble import EnsembleModel
 from geocube_ml.models.fit import FitSource
+from geocube_ml.models.model import Model
 from geocube_ml.models.network import NetworkModel
 from geocube_ml.models.patches import PatchModel
 from geocube_ml.models.tables.rocket import RocketModel
+from geocube_ml.spec.models import EnsembleSpec, ModelSpec
 from geocube_ml.spec.networks import FusionSpec
 
 EXTENSIONS = {
@@ -114,12 +117,12 @@ def mlm_item(
         "license": licence,
         "bands": _bands(bundle),
         "mlm:name": _mlm_name(name),
-        "mlm:architecture": _architecture(bundle),
+        "mlm:architecture": _architecture(bundle.model.spec),
         "mlm:tasks": _tasks(bundle),
         "mlm:framework": framework,
         **({"mlm:framework_version": version} if version else {}),
         "mlm:memory_size": sum(part.nbytes for part in bundle.model.state().values()),
-        **_parameters(bundle),
+        **({"mlm:total_parameters": n} if (n := _n_parameter(bundle.model)) else {}),
         "mlm:pretrained": False,
         "mlm:pretrained_source": None,
         "mlm:accelerator": None,
@@ -164,9 +167,16 @@ def _software(folder: Path) -> dict[str, str]:
 
 def _framework(bundle: ModelBundle, software: Mapping[str, str]) -> tuple[str, str | None]:
     """Name and version of what the model was trained with."""
-    network = isinstance(bundle.model, NetworkModel)
+    network = _has_network(bundle.model)
     found = _VERSION.fullmatch(software["torch" if network else "scikit-learn"])
     return "PyTorch" if network else "scikit-learn", found[0] if found else None
+
+
+def _has_network(model: Model) -> bool:
+    """Whether torch made the model, or one of an ensemble."""
+    if isinstance(model, EnsembleModel):
+        return any(_has_network(part) for part in model.parts.values())
+    return isinstance(model, NetworkModel)
 
 
 def _description(bundle: ModelBundle) -> str:
@@ -180,8 +190,9 @@ def _description(bundle: ModelBundle) -> str:
     return f"{aim} by {sources}{steps}."
 
 
-def _architecture(bundle: ModelBundle) -> str:
-    spec = bundle.model.spec
+def _architecture(spec: ModelSpec) -> str:
+    if isinstance(spec, EnsembleSpec):
+        return f"mean of {', '.join(_architecture(part) for part in spec.of.values())}"
     if isinstance(spec, FusionSpec):
         kinds = {one.kind: None for one in (spec.encoder, *spec.encoders.values())}
         return f"{spec.how} fusion of {', '.join(_ARCHITECTURES[kind] for kind in kinds)}"
@@ -195,15 +206,15 @@ def _tasks(bundle: ModelBundle) -> list[str]:
     return ["semantic-segmentation" if patches else "classification"]
 
 
-def _parameters(bundle: ModelBundle) -> dict[str, int]:
-    """Of a network or MiniRocket; trees have nodes, which are none."""
-    model = bundle.model
+def _n_parameter(model: Model) -> int:
+    """Parameters of networks and MiniRocket; trees have nodes, which are none."""
+    if isinstance(model, EnsembleModel):
+        return sum(_n_parameter(part) for part in model.parts.values())
     if isinstance(model, RocketModel):
-        return {"mlm:total_parameters": model.weight.size + model.intercept.size}
+        return int(model.weight.size + model.intercept.size)
     if not isinstance(model, NetworkModel):
-        return {}
-    parts = [part for network in model.networks for part in network.parameters()]
-    return {"mlm:total_parameters": sum(part.numel() for part in parts)}
+        return 0
+    return sum(part.numel() for network in model.networks for part in network.parameters())
 
 
 def _band_names(source: FitSource) -> list[str]:
@@ -310,7 +321,7 @@ def _mlm_name(name: str) -> str:
 def _assets(
     bundle: ModelBundle, folder: Path, framework: str, version: str | None
 ) -> dict[str, pystac.Asset]:
-    network = isinstance(bundle.model, NetworkModel)
+    network = _has_network(bundle.model)
     of_framework = {"mlm:framework": framework} | (
         {"mlm:framework_version": version} if version else {}
     )

@@ -14,13 +14,15 @@ import torch
 from torch import Tensor, nn
 
 from geocube_ml.errors import InputError
-from geocube_ml.export.onnx_draft import IR, OPSET, PROBABILITY, SERIES, VALUE
+from geocube_ml.export.onnx_draft import IR, OPSET, PROBABILITY, SERIES, VALUE, Draft
 from geocube_ml.export.onnx_rocket import rocket_graph
 from geocube_ml.export.onnx_trees import trees_graph
 from geocube_ml.files import Place, whole_file
 from geocube_ml.kernels.calibration import FLOOR
 from geocube_ml.models.bundle import ModelBundle
+from geocube_ml.models.ensemble import EnsembleModel
 from geocube_ml.models.layout import Layout
+from geocube_ml.models.model import Model
 from geocube_ml.models.network import NetworkModel
 from geocube_ml.models.patches import PatchModel
 from geocube_ml.models.tables.rocket import RocketModel
@@ -76,19 +78,36 @@ def to_onnx(bundle: ModelBundle, path: Place) -> None:
     multiple of the model's stride, counted as in the training.
     """
     onnx = onnx_package()
-    model = bundle.model
-    if isinstance(model, TreesModel):
-        graph = trees_graph(onnx, model, bundle.temperature)
-    elif isinstance(model, RocketModel):
-        graph = rocket_graph(onnx, model, bundle.temperature)
-    elif isinstance(model, NetworkModel):
-        graph = _traced(onnx, model, bundle.temperature)
-    else:
-        raise InputError(f"There is no ONNX for a {model.spec.kind}; take another kind of model.")
+    graph = _graph(onnx, bundle.model, bundle.temperature)
     _describe(onnx, graph, bundle)
     onnx.checker.check_model(graph, full_check=True)
     with whole_file(path) as partial:
         partial.write_bytes(graph.SerializeToString())
+
+
+def _graph(onnx: ModuleType, model: Model, temperature: float) -> onnx.ModelProto:
+    """What a model computes, and how its probabilities are softened."""
+    if isinstance(model, TreesModel):
+        return trees_graph(onnx, model, temperature)
+    if isinstance(model, RocketModel):
+        return rocket_graph(onnx, model, temperature)
+    if isinstance(model, NetworkModel):
+        return _traced(onnx, model, temperature)
+    if isinstance(model, EnsembleModel):
+        return _averaged(onnx, model, temperature)
+    raise InputError(f"There is no ONNX for a {model.spec.kind}; take another kind of model.")
+
+
+def _averaged(onnx: ModuleType, model: EnsembleModel, temperature: float) -> onnx.ModelProto:
+    """The graphs of an ensemble's models, and their mean."""
+    graphs = [_graph(onnx, part, 1.0) for part in model.parts.values()]
+    n_step = graphs[0].graph.input[0].type.tensor_type.shape.dim[1].dim_value
+    draft = Draft(onnx, model.layout, n_step)
+    answers = [draft.take(graph, f"part{number}_") for number, graph in enumerate(graphs)]
+    answer = draft.add("Mean", *answers)
+    if model.target.n_class is not None:
+        answer = draft.softened(answer, temperature)
+    return draft.finished(answer, model.target, model.spec.kind)
 
 
 def _traced(onnx: ModuleType, model: NetworkModel, temperature: float) -> onnx.ModelProto:

@@ -57,6 +57,15 @@ class Draft:
         )
         return name
 
+    def take(self, graph: onnx.ModelProto, prefix: str) -> str:
+        """All of another graph of the same input; returns its output."""
+        package = self._onnx
+        named = package.compose.add_prefix(graph, prefix, rename_inputs=False).graph
+        self._nodes.extend(named.node)
+        self._kept.extend(named.initializer)
+        output: str = named.output[0].name
+        return output
+
     def keep(self, values: Any) -> str:
         """A constant; returns its name."""
         name = f"kept_{len(self._kept)}"

@@ -24,16 +24,12 @@ from geocube_ml.kernels.calibration import soften
 from geocube_ml.kernels.mask import has_data
 from geocube_ml.kernels.sampling import any_data
 from geocube_ml.models.fit import Fit
+from geocube_ml.models.kinds import restored_model
 from geocube_ml.models.model import Model
-from geocube_ml.models.network import NetworkModel
-from geocube_ml.models.patches import PatchModel
-from geocube_ml.models.tables.rocket import RocketModel
-from geocube_ml.models.tables.trees import TreesModel
 from geocube_ml.models.target import Target
 from geocube_ml.spec.base import digest
 from geocube_ml.spec.labels import ClassScheme
-from geocube_ml.spec.models import ModelSpec, PatchSpec, TableSpec
-from geocube_ml.spec.tables import RocketSpec
+from geocube_ml.spec.models import ModelSpec
 
 _DAMAGE = (
     ValueError, KeyError, TypeError, AttributeError, RuntimeError, OSError, EOFError,
@@ -292,13 +288,7 @@ def software() -> dict[str, str]:
 def _restored(said: dict[str, Any], fit: Fit, target: Target, weights: Path) -> Model:
     spec = _SPECS.validate_python(said["spec"])
     state = safetensors.numpy.load_file(weights)
-    kind: Any = NetworkModel
-    if isinstance(spec, TableSpec):
-        kind = RocketModel if isinstance(spec, RocketSpec) else TreesModel
-    elif isinstance(spec, PatchSpec):
-        kind = PatchModel
-    model: Model = kind.restored(spec, fit.layout, fit.n_step, target, state, said["learnt"])
-    return model
+    return restored_model(spec, fit.layout, fit.n_step, target, state, said["learnt"])
 
 
 def _check_format(said: dict[str, Any], folder: Place) -> None:

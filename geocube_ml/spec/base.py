@@ -36,6 +36,23 @@ _BUCKET = re.compile(r"s3://[^/]+(/[^/]+)*/?$")
 _VARIABLE = re.compile(r"\$\{(\w+)(?::-([^}]*))?\}")
 
 
+_NAME = re.compile(r"^[A-Za-z_][\w-]*$")
+
+
+def check_name(kind: str, name: str) -> None:
+    """Refuse a name that could not be part of a file's name.
+
+    Raises
+    ------
+    ValueError
+    """
+    if not _NAME.match(name):
+        raise ValueError(
+            f"a {kind}'s name is letters, digits, - and _, it becomes part of file names; got "
+            f"{name!r}"
+        )
+
+
 def digest(value: object) -> str:
     """The first 16 hex digits of the SHA-256 of a JSON-able value, keys in order.
 

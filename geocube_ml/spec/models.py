@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Any
+from collections.abc import Mapping
+from typing import Annotated, Any, Literal, Self
 
-from pydantic import Field
+from pydantic import Field, field_validator, model_validator
 
-from geocube_ml.spec.base import Spec
+from geocube_ml.spec.base import Spec, check_name
 from geocube_ml.spec.networks import (
     AttentionSpec,
     DeepLabSpec,
@@ -18,6 +19,7 @@ from geocube_ml.spec.networks import (
     UNetSpec,
 )
 from geocube_ml.spec.tables import BoostingSpec, ForestSpec, RocketSpec
+from geocube_ml.spec.training import SEEDS
 
 SeriesSpec = TempCNNSpec | AttentionSpec | LTAESpec | RecurrentSpec | InceptionTimeSpec | FusionSpec
 """Networks that see the series of one pixel."""
@@ -28,7 +30,72 @@ PatchSpec = UNetSpec | DeepLabSpec
 NetworkSpec = SeriesSpec | PatchSpec
 TableSpec = ForestSpec | BoostingSpec | RocketSpec
 
-ModelSpec = Annotated[SeriesSpec | PatchSpec | TableSpec, Field(discriminator="kind")]
+SingleSpec = SeriesSpec | TableSpec
+"""Models that see one pixel, and can answer beside others."""
+
+
+class EnsembleSpec(Spec):
+    """Models of several kinds, whose answers are averaged (Hansen and Salamon 1990).
+
+    Networks and trees err at different pixels, so that their mean errs less often.
+    """
+
+    kind: Literal["ensemble"] = "ensemble"
+
+    of: dict[str, Annotated[SingleSpec, Field(discriminator="kind")]] = {}
+    """Name to model, as in a recipe; a TempCNN, MiniRocket and a forest by default."""
+
+    seed: int = Field(0, ge=0, le=SEEDS)
+    """Is added to the seed of each."""
+
+    @field_validator("of", mode="before")
+    @classmethod
+    def _named(cls, of: Any) -> Any:
+        return by_name(of or {"tempcnn": {}, "minirocket": {}, "forest": {}})
+
+    @field_validator("of")
+    @classmethod
+    def _sorted(cls, of: dict[str, SingleSpec]) -> dict[str, SingleSpec]:
+        return dict(sorted(of.items()))  # their sum is rounded in one order, a bundle's too
+
+    @model_validator(mode="after")
+    def _several(self) -> Self:
+        for name in self.of:
+            check_name("model", name)
+        if len(self.of) < 2:
+            raise ValueError(
+                f"an ensemble is of two models or more, got {', '.join(self.of)} alone; networks "
+                "of one kind that differ by their seeds are `members` of that model"
+            )
+        return self
+
+    @property
+    def parts(self) -> dict[str, SingleSpec]:
+        """The models, each with the seed that it is fitted with."""
+        return {
+            name: spec.model_copy(update={"seed": (spec.seed + self.seed) % (SEEDS + 1)})
+            for name, spec in self.of.items()
+        }
+
+    @property
+    def drop_source(self) -> float:
+        """Above 0 if every model accepts cubes that lack sources."""
+        return min(getattr(spec, "drop_source", 0.0) for spec in self.of.values())
+
+
+ModelSpec = Annotated[
+    SeriesSpec | PatchSpec | TableSpec | EnsembleSpec, Field(discriminator="kind")
+]
+
+
+def by_name(models: Any) -> Any:
+    """Models as one writes them, ``forest: {trees: 500}``: the name is the kind where it is one."""
+    if not isinstance(models, Mapping):
+        return models
+    return {
+        name: {"kind": name, **(value or {})} if isinstance(value, Mapping | None) else value
+        for name, value in models.items()
+    }
 
 
 class _One(Spec):
@@ -43,7 +110,7 @@ def model_spec(kind: str, **fields: Any) -> ModelSpec:
     ----------
     kind : str
         ``tempcnn``, ``tempcnn-attention``, ``ltae``, ``lstm``, ``gru``, ``inceptiontime``,
-        ``fusion``, ``unet``, ``deeplab``, ``forest``, ``boosting`` or ``minirocket``.
+        ``fusion``, ``unet``, ``deeplab``, ``forest``, ``boosting``, ``minirocket`` or ``ensemble``.
     **fields
         As in a recipe.
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Literal, Self
@@ -12,7 +11,7 @@ from pydantic import Field, field_validator, model_validator
 
 from geocube_ml.errors import MissingError, SpecError, listed
 from geocube_ml.spec.areas import AreasSpec
-from geocube_ml.spec.base import EXECUTION, Location, Spec
+from geocube_ml.spec.base import EXECUTION, Location, Spec, check_name
 from geocube_ml.spec.cluster import ClusterSpec
 from geocube_ml.spec.composite import CompositeSpec, MedianSpec
 from geocube_ml.spec.dataset import DatasetSpec
@@ -20,7 +19,7 @@ from geocube_ml.spec.doctor import DoctorSpec
 from geocube_ml.spec.evaluate import EvaluateSpec
 from geocube_ml.spec.grid import GridSpec, StoreSpec
 from geocube_ml.spec.labels import LabelsSpec
-from geocube_ml.spec.models import ModelSpec, PatchSpec, PredictSpec
+from geocube_ml.spec.models import ModelSpec, PatchSpec, PredictSpec, by_name
 from geocube_ml.spec.period import PeriodSpec
 from geocube_ml.spec.samples import SamplesSpec
 from geocube_ml.spec.sensor import SensorSpec
@@ -29,7 +28,6 @@ from geocube_ml.spec.source import SourceSpec
 from geocube_ml.spec.storage import StorageSpec
 from geocube_ml.spec.tune import TuneSpec
 
-_NAME = re.compile(r"^[A-Za-z_][\w-]*$")
 _TAKEN_VARIABLES = {
     "time", "y", "x", "spatial_ref", "label", "polygon", "class", "prob", "class_name", "block",
     "fold_block", "fold_polygon", "fold_random", "fold_group", "split", "sample", "weight", "doubt",
@@ -123,14 +121,7 @@ class Recipe(Spec):
     @field_validator("models", mode="before")
     @classmethod
     def _default(cls, models: Any) -> Any:
-        models = models or {"tempcnn": {}, "forest": {}}
-        if not isinstance(models, Mapping):
-            return models
-        # `forest: {trees: 500}` is what one writes; the name is the kind where it is one
-        return {
-            name: {"kind": name, **(value or {})} if isinstance(value, Mapping | None) else value
-            for name, value in models.items()
-        }
+        return by_name(models or {"tempcnn": {}, "forest": {}})
 
     @model_validator(mode="after")
     def _fits(self) -> Self:
@@ -139,11 +130,7 @@ class Recipe(Spec):
             ("model", self.models, _TAKEN_MODELS),
         ):
             for name in names:
-                if not _NAME.match(name):
-                    raise ValueError(
-                        f"a {kind}'s name is letters, digits, - and _, it becomes part of file "
-                        f"names; got {name!r}"
-                    )
+                check_name(kind, name)
                 if name in taken:
                     raise ValueError(f"the name {name!r} of a {kind} is taken; choose another")
         endings = [f"{a}{end}" for a in self.sources for end in ("_clear", "_band")]

@@ -9,12 +9,12 @@ from geocube_ml.data.table import read_samples
 from geocube_ml.files import Place, names, read_json, write_json
 from geocube_ml.files import discard as remove
 from geocube_ml.models.bundle import ModelBundle
-from geocube_ml.spec.models import ModelSpec, PatchSpec, TableSpec
+from geocube_ml.spec.models import ModelSpec, PatchSpec
 from geocube_ml.steps.job import Job, Note
 from geocube_ml.store.cube import open_cube
 from geocube_ml.train import train_model
-from geocube_ml.train.checkpoint import checkpoint_path
 from geocube_ml.train.curves import described
+from geocube_ml.train.members import checkpoints_of
 
 
 def inputs(job: Job) -> dict[str, Any]:
@@ -62,24 +62,25 @@ class FitWork:
     def __call__(self, note: Note | None = None) -> None:
         """Fit; `note` is told how many epochs are done, and how good the model is."""
         spec = self.spec
-        epochs, members = (0, 0) if isinstance(spec, TableSpec) else (spec.epochs, spec.members)
+        kept = checkpoints_of(spec, self.folder)
+        epochs = [n for _, n in kept]
 
         def watch(member: int, said: dict[str, Any]) -> None:
             if note is not None:
-                note(member * epochs + said["epoch"], members * epochs, described(said))
+                note(sum(epochs[:member]) + said["epoch"], sum(epochs), described(said))
 
-        if members:
+        if kept:
             _anew(self.folder, self.digest)
         bundle = train_model(
             read_samples(self.samples), spec, name=self.name,
             cube=open_cube(self.cube, chunks=None) if isinstance(spec, PatchSpec) else None,
-            workers=self.threads, folder=self.folder if members else None, watch=watch,
+            workers=self.threads, folder=self.folder if kept else None, watch=watch,
         )  # fmt: skip
         bundle.facts["digest"] = self.digest
         bundle.facts["licence"] = self.licence
         bundle.save(self.bundle)
-        for member in range(members):
-            remove(checkpoint_path(self.folder, member))  # the bundle has the weights
+        for checkpoint, _ in kept:
+            remove(checkpoint)  # the bundle has the weights
 
 
 def _anew(folder: Place, digest: str) -> None:

@@ -13,6 +13,7 @@ from geocube_ml.errors import InputError
 from geocube_ml.files import Place
 from geocube_ml.kernels.accuracy import confusion, macro_f1, overall_accuracy
 from geocube_ml.kernels.calibration import fit_temperature, log_loss, soften
+from geocube_ml.models.ensemble import EnsembleModel
 from geocube_ml.models.layout import Layout
 from geocube_ml.models.model import Model
 from geocube_ml.models.network import NetworkModel, one_thread
@@ -22,7 +23,14 @@ from geocube_ml.models.tables.boosting import fit_boosting
 from geocube_ml.models.tables.forest import fit_forest
 from geocube_ml.models.tables.rocket import fit_rocket
 from geocube_ml.spec.base import digest
-from geocube_ml.spec.models import ModelSpec, PatchSpec, SeriesSpec, TableSpec
+from geocube_ml.spec.models import (
+    EnsembleSpec,
+    ModelSpec,
+    PatchSpec,
+    SeriesSpec,
+    SingleSpec,
+    TableSpec,
+)
 from geocube_ml.spec.tables import BoostingSpec, ForestSpec, RocketSpec
 from geocube_ml.train.curves import Watcher
 from geocube_ml.train.feed import RowsFeed
@@ -68,7 +76,7 @@ def fit_model(
     Parameters
     ----------
     spec : spec of a model
-        Of series, or of a table.
+        Of series, of a table, or an ensemble of both.
     series : (n, time, channel) floats
         Physical values, NaN where missing.
     label : (n,) integers or floats
@@ -78,7 +86,8 @@ def fit_model(
         By default one more than the highest code.
     validation : (n,) bool, optional
         Rows that networks are not trained on: their loss decides when to stop.  Of every model they
-        decide the temperature; models of tables are then fitted again, to all rows.
+        decide the temperature; models of tables, alone or in an ensemble, are then fitted again, to
+        all rows.
     layout : Layout, optional
         Whose channels are where; all of one series by default.
     weight : (n,) floats, optional
@@ -128,13 +137,16 @@ def fit_model(
     rows = Rows.of(series, label, n_class, validation, layout, weight)
     _check_spec(spec, rows)
     held = rows.validation
-    if isinstance(spec, SeriesSpec):
-        model: Model = _fit_networks(spec, rows, folder, watch, progress)
+    if isinstance(spec, EnsembleSpec):
+        model: Model = _fit_ensemble(spec, rows, workers, folder, watch, progress)
     else:
-        model = _fit_table(spec, rows, workers, refit=False)
+        model = _fit_one(spec, rows, workers, folder, watch, progress)
     temperature, scores = _judged(model, rows)
-    if isinstance(spec, TableSpec) and refit and held.any():
-        model, held = _fit_table(spec, rows, workers, refit=True), np.zeros_like(held)
+    if refit and held.any():
+        if isinstance(spec, TableSpec):
+            model, held = _fit_table(spec, rows, workers, refit=True), np.zeros_like(held)
+        elif isinstance(model, EnsembleModel):
+            _refit_tables(model, rows, workers)
     facts = {
         "n_train": int((~held).sum()),
         "n_validation": int(held.sum()),
@@ -148,6 +160,9 @@ def _check_spec(spec: ModelSpec, rows: Rows) -> None:
     """Refuse what a spec asks for classes where a number is estimated."""
     if rows.n_class is not None:
         return
+    if isinstance(spec, EnsembleSpec):
+        for part in spec.of.values():
+            _check_spec(part, rows)
     asked = {"loss": "cross-entropy", "sampling": "all", "class_weights": "equal"}
     for name, usual in asked.items():
         if getattr(spec, name, usual) != usual:
@@ -155,6 +170,45 @@ def _check_spec(spec: ModelSpec, rows: Rows) -> None:
                 f"`{name}: {getattr(spec, name)}` is of classes, but a number is estimated. Leave "
                 "it out."
             )
+
+
+def _fit_one(
+    spec: SingleSpec, rows: Rows, workers: int, folder: Place | None, watch: Watcher | None,
+    progress: bool,
+) -> Model:  # fmt: skip
+    """A model of one kind; no table learns from the validation rows yet."""
+    if isinstance(spec, SeriesSpec):
+        return _fit_networks(spec, rows, folder, watch, progress)
+    return _fit_table(spec, rows, workers, refit=False)
+
+
+def _fit_ensemble(
+    spec: EnsembleSpec, rows: Rows, workers: int, folder: Place | None, watch: Watcher | None,
+    progress: bool,
+) -> EnsembleModel:  # fmt: skip
+    """Its models one after the other; the networks of all of them are counted through."""
+    parts: dict[str, Model] = {}
+    before = 0
+    for name, part in spec.parts.items():
+        watch_part = None if watch is None else _counted_from(before, watch)
+        own = None if folder is None else folder / name
+        parts[name] = _fit_one(part, rows, workers, own, watch_part, progress)
+        before += getattr(part, "members", 0)
+    return EnsembleModel(spec, parts)
+
+
+def _counted_from(first: int, watch: Watcher) -> Watcher:
+    def told(member: int, said: dict[str, Any]) -> None:
+        watch(first + member, said)
+
+    return told
+
+
+def _refit_tables(model: EnsembleModel, rows: Rows, workers: int) -> None:
+    """Fit those models of an ensemble to all rows that need none to validate."""
+    for name, part in model.spec.parts.items():
+        if isinstance(part, TableSpec):
+            model.parts[name] = _fit_table(part, rows, workers, refit=True)
 
 
 def _fit_table(spec: TableSpec, rows: Rows, workers: int, *, refit: bool) -> Model:

@@ -9,6 +9,7 @@ from torch import nn
 
 from geocube_ml.files import Place
 from geocube_ml.models.target import Target
+from geocube_ml.spec.models import EnsembleSpec, ModelSpec
 from geocube_ml.spec.training import TrainingSpec
 from geocube_ml.train.checkpoint import Checkpoint, checkpoint_path
 from geocube_ml.train.curves import Bar, Watcher, write_curves
@@ -18,6 +19,20 @@ from geocube_ml.train.loop import fit_network
 from geocube_ml.train.losses import Loss
 
 Histories = list[list[dict[str, float | None]]]
+
+
+def checkpoints_of(spec: ModelSpec, folder: Place) -> list[tuple[Place, int]]:
+    """Where the networks of a model are kept while they are trained, and the epochs of each.
+
+    In the order in which they are trained; none of a model of tables.
+    """
+    if isinstance(spec, EnsembleSpec):
+        return [
+            one for name, part in spec.parts.items() for one in checkpoints_of(part, folder / name)
+        ]
+    if not isinstance(spec, TrainingSpec):
+        return []
+    return [(checkpoint_path(folder, member), spec.epochs) for member in range(spec.members)]
 
 
 def fit_members(

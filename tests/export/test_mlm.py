@@ -15,8 +15,10 @@ from geocube_ml.export.mlm import EXTENSIONS, mlm_item
 from geocube_ml.models.bundle import ModelBundle
 from geocube_ml.models.tables.forest import fit_forest
 from geocube_ml.models.tables.rocket import fit_rocket
+from geocube_ml.spec.models import EnsembleSpec
 from geocube_ml.spec.networks import FusionSpec, LTAEEncoder, TempCNNSpec, UNetSpec
 from geocube_ml.spec.tables import ForestSpec, RocketSpec
+from geocube_ml.train import fit_model
 from tests.export.models import CLASSES, FIT, ONE, make_series, untrained
 from tests.stac import faults
 
@@ -37,6 +39,12 @@ def table(fit, spec):
     return ModelBundle("x", fit(spec, series, label, 4, layout=FIT.layout), FIT, CLASSES)
 
 
+def ensemble():
+    series, label = make_series(60), np.arange(60) % 4
+    spec = EnsembleSpec(of={"forest": {"trees": 2}, "tempcnn": {"width": 4, "epochs": 1}})
+    return ModelBundle("x", fit_model(spec, series, label, layout=FIT.layout).model, FIT, CLASSES)
+
+
 @pytest.mark.parametrize(
     "make",
     [
@@ -46,8 +54,9 @@ def table(fit, spec):
         lambda: untrained(TempCNNSpec(width=4), n_class=None),
         lambda: table(fit_forest, ForestSpec(trees=2)),
         lambda: table(fit_rocket, RocketSpec(features=84)),
+        ensemble,
     ],
-    ids=["one source", "fusion", "patches", "a number", "forest", "minirocket"],
+    ids=["one source", "fusion", "patches", "a number", "forest", "minirocket", "ensemble"],
 )
 def test_the_schemas_accept_the_item(make, tmp_path):
     item = described(make(), tmp_path, metrics=METRICS)
