@@ -11,7 +11,7 @@ from pydantic import Field, ValidationError, field_validator
 
 from geocube_ml.errors import listed
 from geocube_ml.spec.base import Spec
-from geocube_ml.spec.models import ModelSpec
+from geocube_ml.spec.models import EnsembleSpec, ModelSpec
 
 Choice = str | float | int | bool | None
 
@@ -208,5 +208,11 @@ def usual_space(spec: ModelSpec) -> dict[str, tuple[Choice, ...]]:
     >>> usual_space(model_spec("forest"))["min_leaf"]
     (1, 20)
     """
+    if isinstance(spec, EnsembleSpec):
+        return {
+            f"of.{name}.{field}": values
+            for name, part in spec.of.items()
+            for field, values in usual_space(part).items()
+        }
     training = _TRAINING if hasattr(spec, "weight_decay") else {}
     return {**training, **_USUAL.get(spec.kind, {})}

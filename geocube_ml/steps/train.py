@@ -14,7 +14,7 @@ from geocube_ml.steps.job import Job, Note
 from geocube_ml.store.cube import open_cube
 from geocube_ml.train import train_model
 from geocube_ml.train.curves import described
-from geocube_ml.train.members import checkpoints_of
+from geocube_ml.train.members import checkpoints_of, epochs_of
 
 
 def inputs(job: Job) -> dict[str, Any]:
@@ -62,24 +62,23 @@ class FitWork:
     def __call__(self, note: Note | None = None) -> None:
         """Fit; `note` is told how many epochs are done, and how good the model is."""
         spec = self.spec
-        kept = checkpoints_of(spec, self.folder)
-        epochs = [n for _, n in kept]
+        epochs = epochs_of(spec)
 
         def watch(member: int, said: dict[str, Any]) -> None:
             if note is not None:
                 note(sum(epochs[:member]) + said["epoch"], sum(epochs), described(said))
 
-        if kept:
+        if epochs:
             _anew(self.folder, self.digest)
         bundle = train_model(
             read_samples(self.samples), spec, name=self.name,
             cube=open_cube(self.cube, chunks=None) if isinstance(spec, PatchSpec) else None,
-            workers=self.threads, folder=self.folder if kept else None, watch=watch,
+            workers=self.threads, folder=self.folder if epochs else None, watch=watch,
         )  # fmt: skip
         bundle.facts["digest"] = self.digest
         bundle.facts["licence"] = self.licence
         bundle.save(self.bundle)
-        for checkpoint, _ in kept:
+        for checkpoint in checkpoints_of(spec, self.folder):
             remove(checkpoint)  # the bundle has the weights
 
 

@@ -21,18 +21,20 @@ from geocube_ml.train.losses import Loss
 Histories = list[list[dict[str, float | None]]]
 
 
-def checkpoints_of(spec: ModelSpec, folder: Place) -> list[tuple[Place, int]]:
-    """Where the networks of a model are kept while they are trained, and the epochs of each.
-
-    In the order in which they are trained; none of a model of tables.
-    """
+def checkpoints_of(spec: ModelSpec, folder: Place) -> list[Place]:
+    """Where the networks of a model are kept while they are trained, in the order of that."""
     if isinstance(spec, EnsembleSpec):
         return [
             one for name, part in spec.parts.items() for one in checkpoints_of(part, folder / name)
         ]
-    if not isinstance(spec, TrainingSpec):
-        return []
-    return [(checkpoint_path(folder, member), spec.epochs) for member in range(spec.members)]
+    return [checkpoint_path(folder, member) for member in range(len(epochs_of(spec)))]
+
+
+def epochs_of(spec: ModelSpec) -> list[int]:
+    """The epochs of each network of a model, in the order in which they are trained."""
+    if isinstance(spec, EnsembleSpec):
+        return [epochs for part in spec.parts.values() for epochs in epochs_of(part)]
+    return [spec.epochs] * spec.members if isinstance(spec, TrainingSpec) else []
 
 
 def fit_members(

@@ -24,6 +24,7 @@ from geocube_ml.spec.base import digest
 from geocube_ml.spec.models import ModelSpec, PatchSpec
 from geocube_ml.spec.tune import TuneSpec
 from geocube_ml.train.arrays import fit_model
+from geocube_ml.train.members import epochs_of
 from geocube_ml.train.rows import Rows
 from geocube_ml.train.samples import choose_rows
 from geocube_ml.train.trials import Told, Tuned, run_trials
@@ -156,14 +157,14 @@ def tune_arrays(
 
     def score(tried: ModelSpec, report: Callable[[float, int], None]) -> float:
         found: list[float] = []
+        epochs = epochs_of(tried)
         for number, (fold, rest) in enumerate(zip(held, used, strict=True)):
             part = fold | rest
 
             def watch(member: int, said: dict[str, Any], number: int = number) -> None:
                 value = said.get("macro_f1", -said["rmse"] if said.get("rmse") else None)
                 if value is not None:
-                    epochs = getattr(tried, "epochs", 0)
-                    report(value, number * _FOLD + member * epochs + said["epoch"])
+                    report(value, number * _FOLD + sum(epochs[:member]) + said["epoch"])
 
             fitted = fit_model(
                 tried, values[part], codes[part], rows.n_class, validation=fold[part],

@@ -13,9 +13,9 @@ from geocube_ml.kernels.calibration import soften
 from geocube_ml.models.bundle import ModelBundle
 from geocube_ml.spec.models import EnsembleSpec, model_spec
 from geocube_ml.spec.training import SEEDS
-from geocube_ml.spec.tune import changed
+from geocube_ml.spec.tune import changed, usual_space
 from geocube_ml.train import fit_model
-from geocube_ml.train.members import checkpoints_of
+from geocube_ml.train.members import checkpoints_of, epochs_of
 from tests.export.models import CLASSES, ONE, make_series
 from tests.seasons import NAMES
 
@@ -91,7 +91,8 @@ def test_networks_are_counted_through_and_each_goes_on_where_it_was_stopped(seri
     one = fit_model(asked, *series, N, folder=tmp_path, watch=lambda member, _: told.append(member))
     assert told == [0, 0, 1, 1, 2, 2, 2]
     kept = checkpoints_of(asked, tmp_path)
-    assert [(path.exists(), epochs) for path, epochs in kept] == [(True, 2), (True, 2), (True, 3)]
+    assert [path.exists() for path in kept] == [True] * 3
+    assert epochs_of(asked) == [2, 2, 3]
     assert (tmp_path / "gru/curves.csv").exists()
     told.clear()
     again = fit_model(
@@ -162,6 +163,9 @@ def test_fields_of_its_models_are_searched():
     assert changed(spec(), {"of.trees.min_leaf": 5}).of["trees"].min_leaf == 5
     with pytest.raises(ValueError, match=r"no field 'of\.trees\.leaf'"):
         changed(spec(), {"of.trees.leaf": 5})
+    usual = usual_space(spec())
+    assert usual["of.trees.min_leaf"] == usual_space(model_spec("forest"))["min_leaf"]
+    assert usual["of.tempcnn.learning_rate"] == (3e-4, 1e-2)
 
 
 @pytest.mark.parametrize(
