@@ -186,6 +186,23 @@ def test_splits_that_cannot_be_made_are_refused(tmp_path, changes, split, said):
         folds(data, split, 0)
 
 
+def test_what_was_left_out_is_told_one_by_one(tmp_path):
+    """A model that knows half of the groups: its figure is 1 there, and 0.5 elsewhere."""
+    data, split = read(saved(tmp_path)), Split("leave-one-out")
+    right = np.eye(2)[data.label]
+    prob = np.where(data.group[:, None] < 5, right, [0.6, 0.4]).astype("float32")
+    fits = [[Said(test, prob[test], 1.0) for _, test in folds(data, split, 0)]]
+    told = document(judge(data, "leave-one-out", fits), None, "overall", by_fold=True)
+    assert told["by_fold"] == [1] * 5 + [0.5] * 5
+    names = [f"farm {number}" for number in range(10)]
+    measured = {
+        "kind": "leave-one-out", "figure": "overall", "groups": names, "models": {"x": told}
+    }  # fmt: skip
+    results = {"sets": {"own": {"published": [], "splits": {"leave-one-out": measured}}}}
+    table = report._each(results, "own")
+    assert "| farm 4 | 1.000 |\n| farm 5 | 0.500 |" in table
+
+
 def test_a_perfect_model_is_told_as_such_and_its_lead_too(tmp_path):
     source = saved(tmp_path)
     data, split = read(source), Split("group")
@@ -372,6 +389,11 @@ def test_claims_are_measured_told_and_drawn(tmp_path, monkeypatch, capsys):
         (1.0, 10), (0.1, 10), (1.0, 4), (0.1, 4)
     ]  # fmt: skip
     claims.show(told)
+    shown = report._claims(told)
+    assert (
+        f"| cloudy | 10 % | {told['few'][3]['polygons']} | {told['few'][3]['macro_f1']:.3f} ("
+        in shown
+    )
     claims.draw(told, tmp_path / "claims.png")
     assert "brighter" in capsys.readouterr().out
     assert (tmp_path / "claims.png").stat().st_size > 5000

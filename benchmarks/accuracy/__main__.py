@@ -209,7 +209,7 @@ def _split(
         "folds": n_fold,
         "seeds": len(first.by_seed[plan.figure]),
         "interval_by": first.unit,
-        **({"left_out": list(data.group_names)} if each else {}),
+        **({"groups": list(data.group_names)} if each else {}),
         "models": {
             name: document(one, reference, plan.figure, by_fold=each)
             for name, one in judged.items()

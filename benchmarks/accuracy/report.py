@@ -171,16 +171,11 @@ def write_page(results: Results, path: Path) -> None:
 def page(results: Results) -> str:
     """The part of ``docs/accuracy.md`` that is made of figures, as Markdown."""
     machine = results["machine"]
-    seconds = sum(
-        said["seconds_a_fit"] * split["folds"] * split["seeds"]
-        for of_set in results["sets"].values()
-        for split in of_set["splits"].values()
-        for said in split["models"].values()
-    )
+    minutes = sum(results["seconds"].values()) / 60
     software = ", ".join(f"{name} {number}" for name, number in results["versions"].items())
     measured_on = (
         f"Measured on {results['when'][:10]} with {machine['cores']} cores ({machine['cpu']}), "
-        f"{software}; the fits took {seconds / 60:.0f} minutes of processor time."
+        f"{software}; all of it took {minutes:.0f} minutes."
     )
     parts = [measured_on]
     for parent in parents_of(results):
@@ -213,12 +208,12 @@ def _each(results: Results, parent: str) -> str:
     """What was left out in turn, one by one."""
     tables = []
     for _, measured in rows_of(results, parent):
-        if "left_out" not in measured:
+        if "groups" not in measured:
             continue
         models = measured["models"]
         rows = [
             [name, *(f"{said['by_fold'][at]:.3f}" for said in models.values())]
-            for at, name in enumerate(measured["left_out"])
+            for at, name in enumerate(measured["groups"])
         ]
         tables.append("Left out in turn:\n\n" + _markdown(["left out", *models], rows))
     return "\n\n".join(tables)
@@ -228,8 +223,9 @@ def _claims(measured: dict[str, Any]) -> str:
     """The simulated ground, as tables; their picture lies beside the file of results."""
     seeds = _counted(measured["seeds"], "seed")
     head = (
-        "### Simulated ground\n\nMacro-F1 of every pixel east of the training fields, 95 % "
-        f"interval drawn over fields; {seeds}.\n\n"
+        "### Simulated ground\n\nTrained on fields of the western part of a map: macro-F1 of "
+        "every pixel of the eastern part. 95 % interval of the first seed, drawn over fields; "
+        f"{seeds}.\n\n"
         "![Few labels, other places, fewer bands](../benchmarks/results/accuracy-claims.png)"
     )
     parts = [head]

@@ -106,12 +106,11 @@ def run(trials: Sequence[Trial], kept: Path, workers: int | None = None) -> Iter
     """
     kept.mkdir(parents=True, exist_ok=True)
     fits = {trial: [fit for fold in trial.fits() for fit in fold] for trial in trials}
-    todo = {
-        fit.name: fit
-        for of_trial in fits.values()
-        for fit in of_trial
-        if not (kept / fit.name).exists()
-    }
+    todo: dict[str, Fit] = {}
+    for of_trial in fits.values():
+        for fit in of_trial:
+            if not (kept / fit.name).exists():
+                todo.setdefault(fit.name, fit)
     left = {trial: {fit.name for fit in of_trial} & set(todo) for trial, of_trial in fits.items()}
     yield from (trial for trial in trials if not left[trial])
     if not todo:
@@ -160,8 +159,8 @@ def do(fit: Fit, kept: Path) -> None:
         )  # fmt: skip
     except InputError as error:
         raise InputError(
-            f"{trial.model} on {data.name}, {trial.split.kind}, seed {trial.seed}, fold {fit.fold}:"
-            f" {error}"
+            f"{trial.model} ({fit.spec.kind}) on {data.name}, {trial.split.kind}, seed "
+            f"{trial.seed}, fold {fit.fold}: {error}"
         ) from error
     prob = fitted.predict_proba(data.series[test])
     seconds = time.process_time() - begun

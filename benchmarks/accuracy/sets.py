@@ -78,7 +78,8 @@ class Labelled:
             part: None if getattr(self, part) is None else getattr(self, part)[rows]
             for part in ("series", "label", "group", "lon", "lat", "test")
         }
-        return replace(self, name=name or self.name, **parts)
+        # which groups are left is not looked at
+        return replace(self, name=name or self.name, group_names=(), **parts)
 
     def checked(self) -> Labelled:
         """Without series that were never observed.

@@ -25,6 +25,7 @@ from geocube_ml.models.fit import FitSource
 from geocube_ml.models.model import Model
 from geocube_ml.models.network import NetworkModel
 from geocube_ml.models.patches import PatchModel
+from geocube_ml.models.scaling import Scaling
 from geocube_ml.models.tables.rocket import RocketModel
 from geocube_ml.spec.models import EnsembleSpec, ModelSpec
 from geocube_ml.spec.networks import FusionSpec
@@ -192,7 +193,8 @@ def _description(bundle: ModelBundle) -> str:
 
 def _architecture(spec: ModelSpec) -> str:
     if isinstance(spec, EnsembleSpec):
-        return f"mean of {', '.join(_architecture(part) for part in spec.of.values())}"
+        parts = [_architecture(part) for part in spec.of.values()]
+        return f"mean of {', '.join(f'({p})' if ',' in p else p for p in parts)}"
     if isinstance(spec, FusionSpec):
         kinds = {one.kind: None for one in (spec.encoder, *spec.encoders.values())}
         return f"{spec.how} fusion of {', '.join(_ARCHITECTURES[kind] for kind in kinds)}"
@@ -221,9 +223,16 @@ def _band_names(source: FitSource) -> list[str]:
     return [f"{source.name}/{band}" for band in source.bands]
 
 
+def _scaling(model: Model) -> Scaling | None:
+    """Of an ensemble that of its first model that has one; trees have none."""
+    if isinstance(model, EnsembleModel):
+        return next(filter(None, map(_scaling, model.parts.values())), None)
+    return getattr(model, "scaling", None)
+
+
 def _bands(bundle: ModelBundle) -> list[dict[str, Any]]:
     """The channels: from counts to physical values, and what the training rows were like."""
-    scaling = getattr(bundle.model, "scaling", None)
+    scaling = _scaling(bundle.model)
     found: list[dict[str, Any]] = []
     for source in bundle.fit.sources:
         kind = "layer without a time axis" if source.static else "series"

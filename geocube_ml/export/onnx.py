@@ -101,8 +101,7 @@ def _graph(onnx: ModuleType, model: Model, temperature: float) -> onnx.ModelProt
 def _averaged(onnx: ModuleType, model: EnsembleModel, temperature: float) -> onnx.ModelProto:
     """The graphs of an ensemble's models, and their mean."""
     graphs = [_graph(onnx, part, 1.0) for part in model.parts.values()]
-    n_step = graphs[0].graph.input[0].type.tensor_type.shape.dim[1].dim_value
-    draft = Draft(onnx, model.layout, n_step)
+    draft = Draft(onnx, model.layout, model.n_step)
     answers = [draft.take(graph, f"part{number}_") for number, graph in enumerate(graphs)]
     answer = draft.add("Mean", *answers)
     if model.target.n_class is not None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from typing import Any
 
 import numpy as np
@@ -22,7 +22,8 @@ class EnsembleModel:
     ----------
     spec : EnsembleSpec
     parts : dict of name to Model
-        As in `spec.of`, of one layout and target.
+        As in `spec.of`, of one layout.  Models of numbers standardize each by the rows that it was
+        fitted to, so that their targets differ.
     """
 
     spec: EnsembleSpec
@@ -39,8 +40,13 @@ class EnsembleModel:
 
     @property
     def target(self) -> Target:
-        """What it answers."""
+        """What it answers; of a number, mean and spread are those of the first model alone."""
         return next(iter(self.parts.values())).target
+
+    @property
+    def n_step(self) -> int:
+        """Time steps of a series."""
+        return next(iter(self.parts.values())).n_step
 
     @property
     def halo(self) -> int:
@@ -64,8 +70,11 @@ class EnsembleModel:
         }
 
     def said(self) -> dict[str, Any]:
-        """What there is to say of each, by name."""
-        return {name: part.said() for name, part in self.parts.items()}
+        """What there is to say of each, by name, and its target."""
+        return {
+            name: {"target": asdict(part.target), "learnt": part.said()}
+            for name, part in self.parts.items()
+        }
 
 
 def _mean(answers: list[NDArray[np.float32]]) -> NDArray[np.float32]:

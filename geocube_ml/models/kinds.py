@@ -38,7 +38,14 @@ def restored_model(
                 for key, values in state.items()
                 if key.startswith(own)
             }
-            parts[name] = restored_model(one, layout, n_step, target, learnt, said[name])
+            own_target = Target(**said[name]["target"])
+            if own_target.n_class != target.n_class:
+                raise ValueError(
+                    f"{name} answers {own_target.n_class} classes, the ensemble {target.n_class}"
+                )
+            parts[name] = restored_model(
+                one, layout, n_step, own_target, learnt, said[name]["learnt"]
+            )
         return EnsembleModel(spec, parts)
     kind: Any = NetworkModel
     if isinstance(spec, TableSpec):

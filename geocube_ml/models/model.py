@@ -24,6 +24,10 @@ class Model(Protocol):
         """Whose channels are where."""
 
     @property
+    def n_step(self) -> int:
+        """Time steps of a series."""
+
+    @property
     def target(self) -> Target:
         """What it answers."""
 

@@ -33,10 +33,8 @@ EXECUTION: dict[str, Any] = {"role": "execution"}
 
 _ONE_SLASH = re.compile(r"[a-z][a-z0-9]+:/(?!/)")
 _BUCKET = re.compile(r"s3://[^/]+(/[^/]+)*/?$")
-_VARIABLE = re.compile(r"\$\{(\w+)(?::-([^}]*))?\}")
-
-
 _NAME = re.compile(r"^[A-Za-z_][\w-]*$")
+_VARIABLE = re.compile(r"\$\{(\w+)(?::-([^}]*))?\}")
 
 
 def check_name(kind: str, name: str) -> None:
@@ -51,6 +49,23 @@ def check_name(kind: str, name: str) -> None:
             f"a {kind}'s name is letters, digits, - and _, it becomes part of file names; got "
             f"{name!r}"
         )
+
+
+def written(value: Any) -> Any:
+    """A spec as one writes it in a recipe: what is not the default, and every ``kind``."""
+    if isinstance(value, Spec):
+        said = value.model_dump(mode="json")
+        fields = {
+            name: written(getattr(value, name))
+            for name, field in type(value).model_fields.items()
+            if getattr(value, name) != field.get_default(call_default_factory=True)
+        }
+        return {"kind": said["kind"], **fields} if "kind" in said else fields
+    if isinstance(value, Mapping):
+        return {name: written(one) for name, one in value.items()}
+    if isinstance(value, tuple):
+        return [written(one) for one in value]
+    return value
 
 
 def digest(value: object) -> str:

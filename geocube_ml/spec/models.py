@@ -51,17 +51,19 @@ class EnsembleSpec(Spec):
     @field_validator("of", mode="before")
     @classmethod
     def _named(cls, of: Any) -> Any:
-        return by_name(of or {"tempcnn": {}, "minirocket": {}, "forest": {}})
+        if of is None or of == {}:
+            of = {"tempcnn": {}, "minirocket": {}, "forest": {}}
+        return by_name(of)
 
     @field_validator("of")
     @classmethod
     def _sorted(cls, of: dict[str, SingleSpec]) -> dict[str, SingleSpec]:
+        for name in of:
+            check_name("model", name)
         return dict(sorted(of.items()))  # their sum is rounded in one order, a bundle's too
 
     @model_validator(mode="after")
     def _several(self) -> Self:
-        for name in self.of:
-            check_name("model", name)
         if len(self.of) < 2:
             raise ValueError(
                 f"an ensemble is of two models or more, got {', '.join(self.of)} alone; networks "

@@ -104,8 +104,8 @@ class TuneSpec(Spec):
     models: dict[str, dict[str, tuple[Choice, ...]]] = {}
     """Name of a model of the recipe to its fields, each with a range of two numbers (whole ones if
     both are) or a list of choices; a field within another is written with a dot
-    (``encoder.width``).  Of a model without fields the usual ones are searched; without any name,
-    all models of the recipe are."""
+    (``encoder.width``, ``of.forest.trees``).  Of a model without fields the usual ones are
+    searched; without any name, all models of the recipe are."""
 
     @field_validator("models", mode="before")
     @classmethod
@@ -166,12 +166,16 @@ def changed(spec: ModelSpec, values: Mapping[str, Any]) -> ModelSpec:
     for field, value in values.items():
         *parents, last = field.split(".")
         at: Any = written
+        known: Mapping[str, Any] = spec.result()
+        said: str = spec.kind
         for part in parents:
             at = at.get(part) if isinstance(at, dict) else None
+            if isinstance(at, dict):
+                known, said = at, f"{said}.{part}"
         if not isinstance(at, dict) or last not in at or last == "kind":
-            known = [name for name in spec.result() if name != "kind"]
+            names = [name for name in known if name != "kind"]
             raise ValueError(
-                f"tune: a {spec.kind} has no field {field!r} to search; it has {listed(known)}"
+                f"tune: there is no field {field!r} to search; {said} has {listed(names)}"
             )
         at[last] = value
     return type(spec).model_validate(written)

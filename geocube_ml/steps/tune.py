@@ -14,6 +14,7 @@ from geocube_ml.data.table import read_samples
 from geocube_ml.errors import SpecError
 from geocube_ml.files import Place, whole_file
 from geocube_ml.files import discard as remove
+from geocube_ml.spec.base import written
 from geocube_ml.spec.models import ModelSpec, PatchSpec
 from geocube_ml.spec.tune import TuneSpec
 from geocube_ml.steps.job import Job, Note
@@ -68,7 +69,7 @@ def run(job: Job) -> dict[str, Any]:
         )  # fmt: skip
         found = job.workers.once(work, gpu=True, here={"note": job.note})
         rows += [{"model": name, **row} for row in _rows(found)]
-        _write(_folder(job) / f"{name}.yaml", _described(name, spec, found))
+        _write(_folder(job) / f"{name}.yaml", _described(name, found))
         facts[name] = {
             "own": found.own,
             "best": found.value,
@@ -134,12 +135,22 @@ def _models(job: Job) -> dict[str, ModelSpec]:
 
 
 def _changes(spec: ModelSpec, best: ModelSpec) -> dict[str, Any]:
-    """Fields that differ, as written in a recipe."""
-    before, after = spec.model_dump(mode="json"), best.model_dump(mode="json")
+    """Fields that differ, by the names that `tune.models` has for them."""
+    before, after = (_flat(one.model_dump(mode="json")) for one in (spec, best))
     return {field: value for field, value in after.items() if value != before[field]}
 
 
-def _described(name: str, spec: ModelSpec, found: Tuned) -> str:
+def _flat(fields: Mapping[str, Any], within: str = "") -> dict[str, Any]:
+    found: dict[str, Any] = {}
+    for name, value in fields.items():
+        if isinstance(value, Mapping):
+            found |= _flat(value, f"{within}{name}.")
+        else:
+            found[f"{within}{name}"] = value
+    return found
+
+
+def _described(name: str, found: Tuned) -> str:
     """The best settings to be copied into a recipe, and how good they are."""
     what = "minus the RMSE" if found.value < 0 else "macro-F1"
     gain = found.value - found.own
@@ -151,9 +162,8 @@ def _described(name: str, spec: ModelSpec, found: Tuned) -> str:
         else f"# {found.value:.4f}, which is the recipe's own setting.",
         "# It is the best of many: expect less of it on the hold-out, which had no part in this.",
     ]
-    fields = found.best.model_dump(mode="json", exclude_defaults=True)
-    written = {"kind": spec.kind, **fields}
-    return "\n".join(head) + "\n" + yaml.safe_dump({"models": {name: written}}, sort_keys=False)
+    recipe = {"models": {name: written(found.best)}}
+    return "\n".join(head) + "\n" + yaml.safe_dump(recipe, sort_keys=False)
 
 
 def _rows(found: Tuned) -> list[dict[str, Any]]:

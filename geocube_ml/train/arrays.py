@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import contextlib
+from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
 
@@ -147,6 +149,8 @@ def fit_model(
             model, held = _fit_table(spec, rows, workers, refit=True), np.zeros_like(held)
         elif isinstance(model, EnsembleModel):
             _refit_tables(model, rows, workers)
+            if not any(isinstance(part, SeriesSpec) for part in model.spec.of.values()):
+                held = np.zeros_like(held)
     facts = {
         "n_train": int((~held).sum()),
         "n_validation": int(held.sum()),
@@ -161,8 +165,9 @@ def _check_spec(spec: ModelSpec, rows: Rows) -> None:
     if rows.n_class is not None:
         return
     if isinstance(spec, EnsembleSpec):
-        for part in spec.of.values():
-            _check_spec(part, rows)
+        for name, part in spec.of.items():
+            with _of_ensemble(name):
+                _check_spec(part, rows)
     asked = {"loss": "cross-entropy", "sampling": "all", "class_weights": "equal"}
     for name, usual in asked.items():
         if getattr(spec, name, usual) != usual:
@@ -192,9 +197,19 @@ def _fit_ensemble(
     for name, part in spec.parts.items():
         watch_part = None if watch is None else _counted_from(before, watch)
         own = None if folder is None else folder / name
-        parts[name] = _fit_one(part, rows, workers, own, watch_part, progress)
+        with _of_ensemble(name):
+            parts[name] = _fit_one(part, rows, workers, own, watch_part, progress)
         before += getattr(part, "members", 0)
     return EnsembleModel(spec, parts)
+
+
+@contextlib.contextmanager
+def _of_ensemble(name: str) -> Iterator[None]:
+    """Name the model of an ensemble that is wrong."""
+    try:
+        yield
+    except InputError as error:
+        raise InputError(f"{name}, of the ensemble: {error}") from error
 
 
 def _counted_from(first: int, watch: Watcher) -> Watcher:

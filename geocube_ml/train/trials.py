@@ -20,7 +20,6 @@ from geocube_ml.errors import InputError
 from geocube_ml.files import Place, read_json, write_json
 from geocube_ml.spec.models import ModelSpec
 from geocube_ml.spec.tune import Space, TuneSpec, changed
-from geocube_ml.train.members import epochs_of
 
 if TYPE_CHECKING:
     import optuna
@@ -161,7 +160,7 @@ def _study(
     trials: list[dict[str, Any]],
 ) -> optuna.Study:  # fmt: skip
     """Optuna's memory of the trials so far."""
-    warmup = next(iter(epochs_of(spec)), 0) // 3
+    warmup = getattr(spec, "epochs", 0) // 3
     study: optuna.Study = package.create_study(
         direction="maximize",
         pruner=package.pruners.MedianPruner(n_startup_trials=_STARTUP, n_warmup_steps=warmup),

@@ -22,9 +22,9 @@ from geocube_ml.models.layout import Layout
 from geocube_ml.models.model import Model
 from geocube_ml.spec.base import digest
 from geocube_ml.spec.models import ModelSpec, PatchSpec
+from geocube_ml.spec.training import TrainingSpec
 from geocube_ml.spec.tune import TuneSpec
 from geocube_ml.train.arrays import fit_model
-from geocube_ml.train.members import epochs_of
 from geocube_ml.train.rows import Rows
 from geocube_ml.train.samples import choose_rows
 from geocube_ml.train.trials import Told, Tuned, run_trials
@@ -157,19 +157,20 @@ def tune_arrays(
 
     def score(tried: ModelSpec, report: Callable[[float, int], None]) -> float:
         found: list[float] = []
-        epochs = epochs_of(tried)
         for number, (fold, rest) in enumerate(zip(held, used, strict=True)):
             part = fold | rest
 
+            # what one network of an ensemble scores says little of their mean
             def watch(member: int, said: dict[str, Any], number: int = number) -> None:
                 value = said.get("macro_f1", -said["rmse"] if said.get("rmse") else None)
                 if value is not None:
-                    report(value, number * _FOLD + sum(epochs[:member]) + said["epoch"])
+                    epochs = getattr(tried, "epochs", 0)
+                    report(value, number * _FOLD + member * epochs + said["epoch"])
 
             fitted = fit_model(
                 tried, values[part], codes[part], rows.n_class, validation=fold[part],
                 layout=layout, weight=None if counts is None else counts[part], refit=False,
-                workers=workers, watch=watch,
+                workers=workers, watch=watch if isinstance(tried, TrainingSpec) else None,
             )  # fmt: skip
             found.append(_judged(fitted.model, values[fold & seen], codes[fold & seen]))
             report(float(np.mean(found)), (number + 1) * _FOLD - 1)

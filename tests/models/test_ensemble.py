@@ -11,9 +11,13 @@ from geocube_ml.evaluate.tasks import _fitting
 from geocube_ml.export.onnx import to_onnx
 from geocube_ml.kernels.calibration import soften
 from geocube_ml.models.bundle import ModelBundle
+from geocube_ml.models.kinds import restored_model
+from geocube_ml.models.layout import Layout
+from geocube_ml.spec.base import written
 from geocube_ml.spec.models import EnsembleSpec, model_spec
 from geocube_ml.spec.training import SEEDS
 from geocube_ml.spec.tune import changed, usual_space
+from geocube_ml.steps.tune import _changes
 from geocube_ml.train import fit_model
 from geocube_ml.train.members import checkpoints_of, epochs_of
 from tests.export.models import CLASSES, ONE, make_series
@@ -61,13 +65,24 @@ def test_the_temperature_is_that_of_the_mean_before_tables_learn_the_rows_that_d
     assert not np.array_equal(fitted.predict_proba(x), before.predict_proba(x))
 
 
+def test_tables_alone_learn_from_all_rows_and_say_so(series, held):
+    of = {"forest": {"trees": 4}, "boosting": {"rounds": 3}}
+    both, forest = (
+        fit_model(asked, *series, N, validation=held)
+        for asked in (spec(of=of), model_spec("forest", trees=4))
+    )
+    assert both.facts["n_train"] == forest.facts["n_train"] == len(held)
+    part = both.model.parts["forest"].state()
+    assert all(np.array_equal(values, part[key]) for key, values in forest.model.state().items())
+
+
 def test_of_numbers_it_answers_with_their_mean(series):
     x, _ = series
     value = 40 + 10 * np.nan_to_num(x[:, :, 0], nan=0.3).mean(axis=1).astype(float)
     model = fit_model(spec(), x, value).model
     parts = [part.predict(x) for part in model.parts.values()]
     np.testing.assert_allclose(model.predict(x), np.mean(parts, axis=0), rtol=1e-6)
-    with pytest.raises(InputError, match=r"sampling: balanced.* is of classes"):
+    with pytest.raises(InputError, match=r"tempcnn, of the ensemble: .sampling: balanced.* is of "):
         fit_model(spec(of={"tempcnn": {"sampling": "balanced"}, "forest": {}}), x, value)
 
 
@@ -103,27 +118,43 @@ def test_networks_are_counted_through_and_each_goes_on_where_it_was_stopped(seri
     assert all(np.array_equal(values, state[key]) for key, values in one.model.state().items())
 
 
-def test_a_bundle_gives_it_back(tmp_path):
-    bundle = ModelBundle("both", _of_one(), ONE, CLASSES, {}, 1.3)
+@pytest.mark.parametrize("n_class", [4, None])
+def test_a_bundle_gives_it_back(n_class, tmp_path):
+    bundle = ModelBundle("both", _of_one(n_class), ONE, CLASSES, {}, 1.3)
     bundle.save(tmp_path / "both")
     again = ModelBundle.load(tmp_path / "both")
     assert again.digest() == bundle.digest()
     series = make_series(50, ONE)
-    np.testing.assert_array_equal(
-        again.model.predict_proba(series), bundle.model.predict_proba(series)
+    want, found = (
+        (one.model.predict_proba if n_class else one.model.predict)(series)
+        for one in (bundle, again)
     )
-    said = (tmp_path / "both/bundle.json").read_text()
-    (tmp_path / "both/bundle.json").write_text(said.replace('"trees": 8', '"trees": 9'))
-    with pytest.raises(InputError, match="damaged"):
-        ModelBundle.load(tmp_path / "both")
+    np.testing.assert_array_equal(found, want)
 
 
-def _of_one(n_class=4, asked=None):
-    """Fitted to the samples of the models that are exported."""
+@pytest.mark.parametrize(
+    ("spoil", "said"),
+    [
+        (lambda state, _: state.pop("minirocket/seen"), "seen"),
+        (lambda _, said: said.pop("trees"), "trees"),
+        (lambda _, said: said["trees"]["target"].update(n_class=3), "trees answers 3 classes"),
+    ],
+)
+def test_parts_that_do_not_fit_are_refused(spoil, said):
+    model = _of_one()
+    state, told = model.state(), model.said()
+    spoil(state, told)
+    with pytest.raises((KeyError, ValueError), match=said):
+        restored_model(model.spec, model.layout, model.n_step, model.target, state, told)
+
+
+def _of_one(n_class=4):
+    """Fitted to the samples of the models that are exported; of numbers on rows of another mean."""
     series = make_series(240, ONE)
     bright = np.nan_to_num(series[:, :, 0], nan=0.3).mean(axis=1)
     label = bright.astype(float) if n_class is None else bright.argsort().argsort() % n_class
-    return fit_model(asked or spec(), series, label, n_class).model
+    held = bright > np.quantile(bright, 0.8) if n_class is None else None
+    return fit_model(spec(), series, label, n_class, validation=held).model
 
 
 @pytest.mark.parametrize("n_class", [4, None])
@@ -161,7 +192,8 @@ def test_what_a_fusion_in_it_says_of_a_source_that_is_left_out_goes():
 
 def test_fields_of_its_models_are_searched():
     assert changed(spec(), {"of.trees.min_leaf": 5}).of["trees"].min_leaf == 5
-    with pytest.raises(ValueError, match=r"no field 'of\.trees\.leaf'"):
+    said = r"no field 'of\.trees\.leaf'.*ensemble\.of\.trees has .*min_leaf"
+    with pytest.raises(ValueError, match=said):
         changed(spec(), {"of.trees.leaf": 5})
     usual = usual_space(spec())
     assert usual["of.trees.min_leaf"] == usual_space(model_spec("forest"))["min_leaf"]
@@ -176,11 +208,34 @@ def test_fields_of_its_models_are_searched():
         ({"forest": {}, "unet": {}}, "unet"),
         ({"forest": {}, "ensemble": {}}, "ensemble"),
         ({"forest": {"treees": 4}, "tempcnn": {}}, "trees"),
+        ([], "of"),
     ],
 )
 def test_what_cannot_be_averaged_is_refused(of, said):
     with pytest.raises(SpecError, match=said):
         spec(of=of)
+
+
+def test_who_is_wrong_is_named():
+    layers = np.random.default_rng(0).random((40, 1, 2)).astype("float32")
+    with pytest.raises(InputError, match=r"minirocket, of the ensemble: .*time axis"):
+        fit_model(spec(), layers, np.arange(40) % 2, layout=Layout((), (2,)))
+
+
+def test_what_a_search_finds_can_be_written_into_a_recipe():
+    asked = spec(of={"trees": {"kind": "forest", "trees": 9}, "fusion": {"encoders": {"s1": {
+        "kind": "gru"}}}}, seed=2)  # fmt: skip
+    told = written(asked)
+    assert told == {
+        "kind": "ensemble",
+        "seed": 2,
+        "of": {
+            "fusion": {"kind": "fusion", "encoders": {"s1": {"kind": "gru"}}},
+            "trees": {"kind": "forest", "trees": 9},
+        },
+    }
+    assert EnsembleSpec.model_validate(told) == asked
+    assert _changes(asked, changed(asked, {"of.trees.min_leaf": 3})) == {"of.trees.min_leaf": 3}
 
 
 def test_by_default_it_is_of_a_network_filters_and_trees():

@@ -24,7 +24,11 @@ from geocube_ml.steps.predict import PredictTile
 from geocube_ml.steps.tiles import Pixels
 from geocube_ml.store.cube import open_cube
 
-MODELS = {"forest": {"trees": 15}, "stump": {"kind": "forest", "trees": 2}}
+MODELS = {
+    "forest": {"trees": 15},
+    "stump": {"kind": "forest", "trees": 2},
+    "ensemble": {"of": {"tempcnn": {"epochs": 1, "width": 4}, "forest": {"trees": 5}}},
+}
 
 
 def plots_of(archive, folder):
@@ -118,7 +122,7 @@ def test_scores_are_those_of_the_samples_that_were_held_out(out):
     samples, bundle = read_samples(out / "samples.zarr"), ModelBundle.load(out / "models/forest")
     scores = json.loads((out / "scores.json").read_text())
     assert scores["quantity"] == {"column": "agb", "units": "Mg/ha"}
-    assert {s["model"] for s in scores["scores"]} == {"forest", "stump", "training mean"}
+    assert {s["model"] for s in scores["scores"]} == {*MODELS, "training mean"}
     held = samples["fold_block"].values == 0
     error = bundle.estimate({"s2": samples["s2"].values[held]}) - samples["value"].values[held]
     score = next(s for s in scores["scores"] if (s["model"], s["split"]) == ("forest", "block"))

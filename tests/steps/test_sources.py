@@ -102,9 +102,18 @@ def still(run, rasters):
 def test_a_run_of_a_series_a_radar_and_a_terrain(values, run, rasters, capsys):
     radar = files(rasters / "radar", pattern="{date:%Y%m%d}_{asset}.tif")
     terrain = {"sensor": DEM, "items": files(rasters / "dem")}
-    out, path = run({**values["sources"], "dem": terrain, "s1": {"sensor": RADAR, "items": radar}})
+    out, path = run(
+        {**values["sources"], "dem": terrain, "s1": {"sensor": RADAR, "items": radar}},
+        models={"ensemble": {"of": {"tempcnn": {"epochs": 1, "width": 8}, "forest": {"trees": 9}}},
+                "forest": {"trees": 10}},
+    )  # fmt: skip
     assert finished(out) == list(STEPS)
     cube = open_cube(out / "cube.zarr")
+    assert cube["class"].attrs["model"] == "ensemble"
+    assert (out / "training/ensemble/tempcnn/curves.csv").exists()
+    assert not list((out / "training").rglob("member-*.safetensors")), "the bundle has the weights"
+    scores = read_json(out / "scores.json")["scores"]
+    assert {said["model"] for said in scores} >= {"ensemble", "forest"}
     assert {"s2", "s2_clear", "s1", "dem", "label", "class", "prob"} <= set(cube)
     assert cube["s1"].dims == ("time", "s1_band", "y", "x")
     assert cube["dem"].dims == ("dem_band", "y", "x")

@@ -8,6 +8,7 @@ import pytest
 
 from geocube_ml.data.samples import gather_samples
 from geocube_ml.errors import InputError, SpecError
+from geocube_ml.spec.models import model_spec
 from geocube_ml.spec.networks import LTAESpec, TempCNNSpec, UNetSpec
 from geocube_ml.spec.samples import SamplesSpec
 from geocube_ml.spec.tables import ForestSpec
@@ -176,6 +177,19 @@ def test_the_epochs_of_a_network_are_told():
     _, trial = search(tune, spec).trials
     steps = [int(step) for step in trial["steps"]]
     assert steps == [1, 2, 999_999, 1_000_001, 1_000_002, 1_999_999]
+
+
+def test_an_ensemble_is_judged_by_its_mean_alone():
+    small = {"width": 4, "epochs": 2, "batch": 16}
+    spec = model_spec("ensemble", of={"a": {"kind": "tempcnn", **small}, "forest": {"trees": 2},
+                                      "b": {"kind": "tempcnn", **small, "epochs": 1}})  # fmt: skip
+    tune = TuneSpec(trials=1, folds=2, models={"ensemble": {"of.forest.min_leaf": (1, 9)}})
+    found = search(tune, spec)
+    steps = [int(step) for step in found.trials[1]["steps"]]
+    assert steps == [999_999, 1_999_999]
+    tried = found.trials[1]["values"]["of.forest.min_leaf"]
+    best = found.best.of["forest"].min_leaf
+    assert best == (tried if found.trials[1]["value"] > found.own else 1)
 
 
 def test_values_that_the_spec_refuses_together_are_kept_as_failed():
