@@ -283,7 +283,7 @@ def test_targets_are_held_against_what_was_measured():
     ours = {"overall": 0.985, "ahead": 0.025, "ahead_interval": [0.01, 0.04]}
     split = {"figure": "overall", "models": {"forest": forest, "tempcnn": ours}}
     sets = {"sits_mt_mod13q1": {"published": [], "splits": {"random": split, "block": split}}}
-    first, second = judged_targets(sets, full=False)
+    first, second = judged_targets(sets)
     assert (first["said"], first["met"]) == ("tempcnn 0.985", True)
     assert (second["said"], second["met"]) == ("tempcnn +0.025 (+0.010 to +0.040)", False)
 
@@ -294,7 +294,7 @@ def test_a_lead_over_seeds_is_paired():
     ours = {"overall": 0.73, "ahead": 0.03, "by_seed": [0.71, 0.73, 0.75]}
     split = {"figure": "overall", "models": {"forest": forest, "tempcnn": ours}}
     sets = {"tempcnn_formosat2": {"published": [], "splits": {"given": split}}}
-    (one,) = judged_targets(sets, full=False)
+    (one,) = judged_targets(sets)
     assert (one["said"], one["met"]) == ("+0.030 (+0.005 to +0.055)", True)
 
 

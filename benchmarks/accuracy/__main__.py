@@ -91,14 +91,16 @@ def _published(args: argparse.Namespace) -> None:
         sources = [Source(f"{plan.set}/{part}") for part in plan.parts] or [Source(plan.set)]
         if trials := _evaluate(results, plan, sources, args):
             done += trials
-            results["targets"] = judged_targets(results["sets"], full=args.full)
+            results["targets"] = judged_targets(results["sets"])
             _write(results, out)
             if plan.set not in [later.set for later in plans[number + 1 :]]:
                 report.show(results, plan.set)
     if results.get("targets"):
         report.show_targets(results)
     if not args.sets and not args.no_claims:
+        begun = time.perf_counter()
         results["claims"] = claims.run(args.kept, args.workers, full=args.full)
+        results["seconds"]["simulated"] = round(time.perf_counter() - begun)
         claims.show(results["claims"])
         claims.draw(results["claims"], out.with_name("accuracy-claims.png"))
         _write(results, out)
