@@ -36,7 +36,7 @@ unit: $(READY) ## all tests, in a process for each core (four at most)
 bench: $(READY) ## workloads beside a naive peer and a limit
 	$(BIN)/python -m benchmarks
 
-bench-accuracy: $(READY) ## models on published series beside the forest: the better part of an hour
+bench-accuracy: $(READY) ## models on published series beside the forest: half an hour
 	$(BIN)/python -m benchmarks.accuracy
 
 bench-accuracy-full: $(READY) ## the same with all models and more repeats: hours

@@ -332,6 +332,31 @@ def test_the_page_says_what_the_file_of_results_says():
             assert f"{best:.3f} ±" in made, name
 
 
+def test_the_readme_says_what_the_file_of_results_says():
+    sets = json.loads(command.RESULTS.read_text())["sets"]
+    lines = (command.PAGE.parents[1] / "README.md").read_text().splitlines()
+    for name, split in (
+        ("tempcnn_formosat2", "given"), ("sits_mt_mod13q1", "random"),
+        ("sits_mt_mod13q1", "block"), ("ucr_crop_train", "random"),
+    ):  # fmt: skip
+        models = sets[name]["splits"][split]["models"]
+        told = [f"{models[one]['overall']:.3f}" for one in ("forest", "tempcnn", "ensemble")]
+        (line,) = (one for one in lines if one.startswith(f"| `{name}`") and split in one)
+        assert [cell.strip() for cell in line.split("|")[2:-1]] == told
+    others = " ".join(lines)
+    regions = [
+        of["splits"]["random"]["models"]
+        for name, of in sets.items()
+        if "dea_cropmask" in name and "random" in of["splits"]
+    ]
+    for model in ("boosting+balanced", "forest+balanced"):
+        found = [region[model]["balanced"] for region in regions]
+        assert f"{min(found):.3f} to {max(found):.3f}" in others
+    uganda = sets["worldcereal_uga_ssd2017_monthly"]["splits"]["group"]["models"]
+    forest, tempcnn = (uganda[name]["macro_f1"] for name in ("forest+balanced", "tempcnn"))
+    assert f"{forest:.3f}, TempCNN {tempcnn:.3f}" in others
+
+
 @pytest.fixture(scope="module")
 def ground():
     return make_ground(Place(64, cloud_cover=0.5))

@@ -260,7 +260,7 @@ def draw(claims: dict[str, Any], path: Path) -> None:
     for panel in panels:
         panel.set_ylabel("macro-F1 of every pixel")
         panel.grid(axis="y", linewidth=0.4)
-        panel.legend(fontsize=7, frameon=False)
+        panel.legend(fontsize=7, frameon=False, loc="best" if panel is panels[1] else "lower right")
     path.parent.mkdir(parents=True, exist_ok=True)
     figure.savefig(path, dpi=110)
     plt.close(figure)

@@ -137,6 +137,8 @@ def _draw_published(panel: Any, places: list[Any], along: list[Any], many: bool)
                 one["value"], *ends, colors="0.4", linestyles="dashed", linewidth=0.9,
                 label=None if told else "published",
             )  # fmt: skip
+            if not many:
+                panel.text(ends[0], one["value"], one["model"], fontsize=6, va="bottom")
             told = True
 
 
