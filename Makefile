@@ -19,7 +19,9 @@ $(READY): pyproject.toml constraints.txt
 demo: $(READY) ## set up, simulate a small archive, make its map and report
 	$(BIN)/python -m geocube_ml.run catalogs/demo.yaml
 
-test: check unit ## set up, lint, types, import contracts, all tests
+# types are checked on one core while the tests begin
+test: $(READY) ## set up, lint, types, import contracts, all tests
+	$(MAKE) --no-print-directory --jobs=2 check unit
 
 check: $(READY) ## lint, format, types, import contracts
 	$(BIN)/ruff check .

@@ -97,7 +97,7 @@ def test_the_page_on_models_names_every_kind():
         for spec in get_args(get_args(ModelSpec)[0])
         for kind in get_args(spec.model_fields["kind"].annotation)
     }
-    assert len(kinds) == 12
+    assert len(kinds) == 13
     assert {kind for kind in kinds if f"`{kind}`" in page} == kinds
 
 

@@ -11,7 +11,6 @@ import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.collections import LineCollection
 from matplotlib.figure import Figure
-from matplotlib.patheffects import withStroke
 from numpy.typing import NDArray
 
 from geocube_ml.raster import hex_to_rgb
@@ -164,10 +163,9 @@ def _drawn(
             interpolation=interpolation,
         )
         if outline is not None:
-            halo = [withStroke(linewidth=2.0, foreground="#00000099")]
-            axes.add_collection(
-                LineCollection(list(outline), colors="white", linewidths=0.9, path_effects=halo)
-            )
+            # a halo below all lines; a path effect would draw one segment after the other
+            for color, width in (("#00000099", 2.0), ("white", 0.9)):
+                axes.add_collection(LineCollection(list(outline), colors=color, linewidths=width))
         _corners(axes, frame, place)
         _scale_bar(figure, frame, (place.right - place.left) / frame.map_width)
         if bar:

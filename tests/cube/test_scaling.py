@@ -91,7 +91,7 @@ def test_tasks_reads_and_bytes_grow_in_proportion_and_memory_not_at_all(reads):
     for factor, size in ((4, 2048), (16, 4096)):
         assert found[size][:3] == (factor * tasks, factor * n, factor * total)
         assert found[size][3] <= sent + 200
-        assert found[size][4] <= memory * 1.02
+        assert found[size][4] <= memory * 1.05  # a window more that is not freed yet
 
 
 def test_the_lazy_cubes_tasks_grow_in_proportion(reads):
