@@ -173,11 +173,10 @@ def write_page(results: Results, path: Path) -> None:
 def page(results: Results) -> str:
     """The part of ``docs/accuracy.md`` that is made of figures, as Markdown."""
     machine = results["machine"]
-    minutes = sum(s for name, s in results["seconds"].items() if name != "simulated") / 60
     software = ", ".join(f"{name} {number}" for name, number in results["versions"].items())
     measured_on = (
         f"Measured on {results['when'][:10]} with {machine['cores']} cores ({machine['cpu']}), "
-        f"{software}; the published sets took {minutes:.0f} minutes."
+        f"{software}."
     )
     parts = [measured_on]
     for parent in parents_of(results):
