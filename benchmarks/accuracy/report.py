@@ -132,7 +132,8 @@ def _draw_published(panel: Any, places: list[Any], along: list[Any], many: bool)
         for one in of["published"]:
             if one["split"] != of["kind"] or one["figure"] != of["figure"]:
                 continue
-            ends = (position - 0.45, position + 0.45) if many else (-0.5, len(along) - 0.5)
+            # from left of the first model, where there is room for a name, across all
+            ends = (position - 0.45, position + 0.45) if many else (-1.1, len(along) - 0.5)
             panel.hlines(
                 one["value"], *ends, colors="0.4", linestyles="dashed", linewidth=0.9,
                 label=None if told else "published",
