@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from itertools import pairwise
 
 import geopandas as gpd
@@ -188,15 +189,17 @@ def test_splits_that_cannot_be_made_are_refused(tmp_path, changes, split, said):
 
 def test_what_was_left_out_is_told_one_by_one(tmp_path):
     """A model that knows half of the groups: its figure is 1 there, and 0.5 elsewhere."""
-    data, split = read(saved(tmp_path)), Split("leave-one-out")
+    names = tuple(f"farm {number}" for number in range(10))
+    data = replace(read(saved(tmp_path)), group_names=names).checked()
+    split = Split("leave-one-out")
     right = np.eye(2)[data.label]
     prob = np.where(data.group[:, None] < 5, right, [0.6, 0.4]).astype("float32")
     fits = [[Said(test, prob[test], 1.0) for _, test in folds(data, split, 0)]]
     told = document(judge(data, "leave-one-out", fits), None, "overall", by_fold=True)
     assert told["by_fold"] == [1] * 5 + [0.5] * 5
-    names = [f"farm {number}" for number in range(10)]
     measured = {
-        "kind": "leave-one-out", "figure": "overall", "groups": names, "models": {"x": told}
+        "kind": "leave-one-out", "figure": "overall", "groups": data.group_names,
+        "models": {"x": told},
     }  # fmt: skip
     results = {"sets": {"own": {"published": [], "splits": {"leave-one-out": measured}}}}
     table = report._each(results, "own")
@@ -333,7 +336,8 @@ def test_the_page_says_what_the_file_of_results_says():
 
 
 def test_the_readme_says_what_the_file_of_results_says():
-    sets = json.loads(command.RESULTS.read_text())["sets"]
+    results = json.loads(command.RESULTS.read_text())
+    sets = results["sets"]
     lines = (command.PAGE.parents[1] / "README.md").read_text().splitlines()
     for name, split in (
         ("tempcnn_formosat2", "given"), ("sits_mt_mod13q1", "random"),
@@ -353,8 +357,16 @@ def test_the_readme_says_what_the_file_of_results_says():
         found = [region[model]["balanced"] for region in regions]
         assert f"{min(found):.3f} to {max(found):.3f}" in others
     uganda = sets["worldcereal_uga_ssd2017_monthly"]["splits"]["group"]["models"]
-    forest, tempcnn = (uganda[name]["macro_f1"] for name in ("forest+balanced", "tempcnn"))
-    assert f"{forest:.3f}, TempCNN {tempcnn:.3f}" in others
+    forest, fusion, tempcnn = (
+        uganda[f"{name}+balanced"]["macro_f1"] for name in ("forest", "fusion-feature", "tempcnn")
+    )
+    assert f"{forest:.3f}, fusion of sources {fusion:.3f}, TempCNN {tempcnn:.3f}" in others
+    here = {
+        one["model"]: f"{one['macro_f1']:.3f}"
+        for one in results["claims"]["elsewhere"]
+        if one["where"] == "same place"
+    }
+    assert f"{here['tempcnn']}, the forest {here['forest']}, U-Net {here['unet']}" in others
 
 
 @pytest.fixture(scope="module")

@@ -22,6 +22,8 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 from benchmarks.__main__ import _cpu as cpu
 from benchmarks.accuracy import claims, report
 from benchmarks.accuracy.published import published
@@ -204,14 +206,14 @@ def _split(
     reference = judged.get(REFERENCE) or judged.get(f"{REFERENCE}+balanced")
     n_fold = len(folds_of(source, split, 0))
     first = next(iter(judged.values()))
-    each = split.kind == "leave-one-out" and bool(data.group_names)
+    each = split.kind == "leave-one-out" and data.group is not None and bool(data.group_names)
     return {
         "kind": split.kind,
         "figure": plan.figure,
         "folds": n_fold,
         "seeds": len(first.by_seed[plan.figure]),
         "interval_by": first.unit,
-        **({"groups": list(data.group_names)} if each else {}),
+        **({"groups": [data.group_names[code] for code in np.unique(data.group)]} if each else {}),
         "models": {
             name: document(one, reference, plan.figure, by_fold=each)
             for name, one in judged.items()

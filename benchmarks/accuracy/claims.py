@@ -231,23 +231,23 @@ def draw(claims: dict[str, Any], path: Path) -> None:
     matplotlib.use("Agg")
     from matplotlib import pyplot as plt
 
-    figure, panels = plt.subplots(1, 3, figsize=(14, 4.6), layout="constrained")
-    colours = dict(zip(MODELS, ("#1f6fb4", "#d1495b", "#4f8f4f"), strict=False))
+    figure, panels = plt.subplots(1, 3, figsize=(14, 4.6), sharey=True, layout="constrained")
+    looks = dict(zip(MODELS, (("#1f6fb4", "o"), ("#d1495b", "s"), ("#3b3b3b", "^")), strict=False))
     for model in MODELS:
         for cloudy in (False, True):
             line = [one for one in claims["few"]
                     if (one["model"], one["cloudy"]) == (model, cloudy)]  # fmt: skip
             name, style = (f"{model}, cloudy", "-") if cloudy else (f"{model}, clear", ":")
-            _bars(
-                panels[0], [100 * one["share"] for one in line], line, colours[model], name, style
-            )
+            beside = 1 + 0.05 * (2 * MODELS.index(model) + cloudy - len(MODELS) + 0.5)
+            at = np.array([100 * one["share"] for one in line]) * beside
+            _bars(panels[0], at, line, looks[model], name, style)
         line = [one for one in claims["elsewhere"] if one["model"] == model]
         at = np.arange(len(line)) + 0.12 * (MODELS.index(model) - 1)
-        _bars(panels[1], at, line, colours[model], model, "")
+        _bars(panels[1], at, line, looks[model], model, "")
         line = [one for one in claims["bands"] if one["model"] == model]
         line = sorted(line, key=lambda one: (one["share"], one["bands"]))
         at = np.arange(len(line)) + 0.12 * (MODELS.index(model) - 1)
-        _bars(panels[2], at, line, colours[model], model, "")
+        _bars(panels[2], at, line, looks[model], model, "")
     panels[0].set(xscale="log", xlabel="labelled fields, % (log)", title="Few labels")
     panels[0].set_xticks([100 * share for share in SHARES], [f"{100 * s:g}" for s in SHARES])
     panels[0].minorticks_off()
@@ -266,11 +266,13 @@ def draw(claims: dict[str, Any], path: Path) -> None:
     plt.close(figure)
 
 
-def _bars(panel: Any, at: Any, line: list[Any], colour: str, name: str, style: str) -> None:
+def _bars(
+    panel: Any, at: Any, line: list[Any], look: tuple[str, str], name: str, style: str
+) -> None:
     values = np.array([one["macro_f1"] for one in line])
     ends = np.array([one["interval"] for one in line]).T
     panel.errorbar(
-        at, values, [values - ends[0], ends[1] - values], color=colour, label=name, fmt="o",
+        at, values, [values - ends[0], ends[1] - values], color=look[0], label=name, fmt=look[1],
         markersize=4, linestyle=style or "none", linewidth=1.2, elinewidth=0.8, capsize=2,
     )  # fmt: skip
 

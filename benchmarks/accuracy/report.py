@@ -117,9 +117,15 @@ def draw(results: Results, path: Path) -> None:
         names = [label.replace(" random", "") for label, _ in places] if many else models
         panel.set_xticks(range(len(along)), names, rotation=20, ha="right")
         panel.set_ylabel(FIGURES[places[0][1]["figure"]])
-        panel.set_title(parent, loc="left", fontsize=10)
+        only = f", {places[0][0]} split" if len(places) == 1 else ""
+        panel.set_title(f"{parent}{only}", loc="left", fontsize=10)
+        panel.margins(y=0.1)
         panel.grid(axis="y", linewidth=0.4)
-        panel.legend(fontsize=7, loc="center left", bbox_to_anchor=(1, 0.5), frameon=False)
+        whole = [at for at, (_, of) in enumerate(places) if many and of["kind"] != "random"]
+        for at in whole:  # of all parts together
+            panel.axvline(at - 0.5, color="0.4", linewidth=0.9)
+        if len(places) > 1:
+            panel.legend(fontsize=7, loc="center left", bbox_to_anchor=(1, 0.5), frameon=False)
     path.parent.mkdir(parents=True, exist_ok=True)
     figure.savefig(path, dpi=110)
     plt.close(figure)

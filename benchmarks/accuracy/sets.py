@@ -51,7 +51,7 @@ class Labelled:
     group : (n,) int64 or None
         What is of one group (a polygon, a village) is never on both sides of a split by group.
     group_names : tuple of str
-        Of the groups' codes; none where they have no names worth telling.
+        Of the groups, by their code; none where they have no names worth telling.
     lon, lat : (n,) float64 or None
         Degrees of WGS84.
     test : (n,) bool or None
@@ -79,7 +79,7 @@ class Labelled:
             for part in ("series", "label", "group", "lon", "lat", "test")
         }
         # which groups are left is not looked at
-        return replace(self, name=name or self.name, group_names=(), **parts)
+        return replace(self, name=name or self.name, **parts)
 
     def checked(self) -> Labelled:
         """Without series that were never observed.

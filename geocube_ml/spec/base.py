@@ -54,13 +54,13 @@ def check_name(kind: str, name: str) -> None:
 def written(value: Any) -> Any:
     """A spec as one writes it in a recipe: what is not the default, and every ``kind``."""
     if isinstance(value, Spec):
-        said = value.model_dump(mode="json")
         fields = {
             name: written(getattr(value, name))
             for name, field in type(value).model_fields.items()
             if getattr(value, name) != field.get_default(call_default_factory=True)
         }
-        return {"kind": said["kind"], **fields} if "kind" in said else fields
+        kind = getattr(value, "kind", None)
+        return {"kind": kind, **fields} if kind else fields
     if isinstance(value, Mapping):
         return {name: written(one) for name, one in value.items()}
     if isinstance(value, tuple):

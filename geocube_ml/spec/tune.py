@@ -162,10 +162,10 @@ def changed(spec: ModelSpec, values: Mapping[str, Any]) -> ModelSpec:
     ValueError
         It has no such field; pydantic's where the values are refused.
     """
-    written = spec.model_dump()
+    fields = spec.model_dump()
     for field, value in values.items():
         *parents, last = field.split(".")
-        at: Any = written
+        at: Any = fields
         known: Mapping[str, Any] = spec.result()
         said: str = spec.kind
         for part in parents:
@@ -178,7 +178,7 @@ def changed(spec: ModelSpec, values: Mapping[str, Any]) -> ModelSpec:
                 f"tune: there is no field {field!r} to search; {said} has {listed(names)}"
             )
         at[last] = value
-    return type(spec).model_validate(written)
+    return type(spec).model_validate(fields)
 
 
 _TRAINING: dict[str, tuple[Choice, ...]] = {

@@ -11,7 +11,7 @@ import numpy as np
 import torch
 from numpy.typing import ArrayLike, NDArray
 
-from geocube_ml.errors import InputError
+from geocube_ml.errors import InputError, TrainingStopped
 from geocube_ml.files import Place
 from geocube_ml.kernels.accuracy import confusion, macro_f1, overall_accuracy
 from geocube_ml.kernels.calibration import fit_temperature, log_loss, soften
@@ -208,6 +208,9 @@ def _of_ensemble(name: str) -> Iterator[None]:
     """Name the model of an ensemble that is wrong."""
     try:
         yield
+    except TrainingStopped as error:  # it has the last good network: it comes out as it is
+        error.add_note(f"It is {name}, of the ensemble.")
+        raise
     except InputError as error:
         raise InputError(f"{name}, of the ensemble: {error}") from error
 

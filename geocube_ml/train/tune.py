@@ -160,13 +160,13 @@ def tune_arrays(
         for number, (fold, rest) in enumerate(zip(held, used, strict=True)):
             part = fold | rest
 
-            # what one network of an ensemble scores says little of their mean
             def watch(member: int, said: dict[str, Any], number: int = number) -> None:
                 value = said.get("macro_f1", -said["rmse"] if said.get("rmse") else None)
                 if value is not None:
                     epochs = getattr(tried, "epochs", 0)
                     report(value, number * _FOLD + member * epochs + said["epoch"])
 
+            # what one network of an ensemble scores says little of their mean
             fitted = fit_model(
                 tried, values[part], codes[part], rows.n_class, validation=fold[part],
                 layout=layout, weight=None if counts is None else counts[part], refit=False,

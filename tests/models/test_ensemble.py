@@ -6,7 +6,7 @@ import numpy as np
 import onnxruntime
 import pytest
 
-from geocube_ml.errors import InputError, SpecError
+from geocube_ml.errors import InputError, SpecError, TrainingStopped
 from geocube_ml.evaluate.tasks import _fitting
 from geocube_ml.export.onnx import to_onnx
 from geocube_ml.kernels.calibration import soften
@@ -214,6 +214,14 @@ def test_fields_of_its_models_are_searched():
 def test_what_cannot_be_averaged_is_refused(of, said):
     with pytest.raises(SpecError, match=said):
         spec(of=of)
+
+
+def test_a_network_that_goes_astray_comes_out_with_its_last_good_weights(series):
+    of = {"tempcnn": {"width": 4, "epochs": 3, "learning_rate": 1e30}, "forest": {"trees": 2}}
+    with pytest.raises(TrainingStopped) as stopped:
+        fit_model(spec(of=of), *series, N)
+    assert stopped.value.__notes__ == ["It is tempcnn, of the ensemble."]
+    assert all(part.isfinite().all() for part in stopped.value.network.state_dict().values())
 
 
 def test_who_is_wrong_is_named():
